@@ -1,0 +1,37 @@
+# Two commands: `make ablation` (Table 1 on synthetic rooms, no download) and `make test`. `make lab` opens JupyterLab.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: ablation test lab notebooks check clean
+
+# Installed once, and again when the requirements change.
+.venv/installed: settings.ini setup.py pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+ablation: .venv/installed
+	$(BIN)/advdepth ablate table1 --scale quick
+
+test: .venv/installed-dev check
+	$(BIN)/python -m pytest
+
+check: .venv/installed-dev
+	$(BIN)/ruff check advdepth_nb tests tools benchmarks setup.py
+	$(BIN)/python tools/notebooks.py check
+
+lab: .venv/installed-dev
+	$(BIN)/python tools/notebooks.py text
+	$(BIN)/jupyter lab --notebook-dir nbs
+
+# After editing nbs_py/*.py or a notebook: bring text, notebooks, modules and README.md into step.
+notebooks: .venv/installed-dev
+	$(BIN)/python tools/notebooks.py build
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

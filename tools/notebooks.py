@@ -1,0 +1,187 @@
+"""Keep notebooks, their text pairs, the exported modules and README.md in step.
+
+    python tools/notebooks.py text              write nbs_py/*.py from nbs/*.ipynb (a fresh clone has none)
+    python tools/notebooks.py build [STEM ...]  text -> notebook -> module (all notebooks, or those named); README.md
+    python tools/notebooks.py run STEM ...      build, execute and keep the outputs (index and studies show pictures)
+    python tools/notebooks.py check             exit 1 if a notebook, a module or README.md is out of step
+"""
+
+import base64
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbdev.clean import clean_nb
+from nbdev.export import nb_export
+from nbdev.doclinks import _build_modidx
+
+ROOT = Path(__file__).resolve().parents[1]
+NBS, TEXT, LIB = ROOT / "nbs", ROOT / "nbs_py", ROOT / "advdepth_nb"
+
+
+def keeps_outputs(path: Path) -> bool:
+    """The README's notebook and the studies are committed with their pictures, all others without outputs."""
+    return path.stem == "index" or path.parent.name == "studies"
+
+
+def text_of(notebook: Path) -> Path:
+    return (TEXT / notebook.relative_to(NBS)).with_suffix(".py")
+
+
+def notebooks(stems: list[str] = []) -> list[Path]:  # noqa: B006
+    """All notebooks known as text or as .ipynb, or those whose stem is named."""
+    found = {p.relative_to(NBS).with_suffix("") for p in NBS.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts}
+    found |= {p.relative_to(TEXT).with_suffix("") for p in TEXT.rglob("*.py") if ".ipynb_checkpoints" not in p.parts}
+    if unknown := set(stems) - {p.name for p in found}:
+        sys.exit(f"no notebook named {', '.join(sorted(unknown))} in nbs/ or nbs_py/")
+    return [(NBS / p).with_suffix(".ipynb") for p in sorted(found) if not stems or p.name in stems]
+
+
+def number_cells(notebook) -> None:
+    """Ids follow from the cell's text, so that building twice, or on two machines, gives the same file."""
+    seen: dict[str, int] = {}
+    for cell in notebook.cells:
+        text = cell.cell_type + cell.source
+        seen[text] = seen.get(text, -1) + 1
+        cell["id"] = hashlib.sha1(f"{text}{seen[text]}".encode()).hexdigest()[:8]
+
+
+def write(notebook, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = nbformat.writes(notebook, indent=1, ensure_ascii=False) + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def clean(notebook, outputs: bool):
+    clean_nb(notebook, allowed_cell_metadata_keys=["tags"])
+    notebook.metadata = nbformat.from_dict(
+        {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
+    )
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and not outputs:
+            cell.outputs = []
+    number_cells(notebook)
+    return notebook
+
+
+def from_text(path: Path):
+    """The notebook at `path` with the sources of its text pair and, where it keeps them, the outputs it had."""
+    notebook = jupytext.read(text_of(path), fmt="py:percent")
+    if keeps_outputs(path) and path.exists():
+        kept = {c.source: c.outputs for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"}
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs = kept.get(cell.source, [])
+    return clean(notebook, keeps_outputs(path))
+
+
+def build(stems: list[str]) -> None:
+    for path in notebooks(stems):
+        text = text_of(path)
+        if text.exists() and (not path.exists() or text.stat().st_mtime >= path.stat().st_mtime):
+            write(from_text(path), path)
+        elif path.exists() and text.exists():  # edited in JupyterLab since
+            notebook = nbformat.read(path, as_version=4)
+            write(clean(notebook, keeps_outputs(path)), path)
+            jupytext.write(notebook, text, fmt="py:percent")
+        if path.parent == NBS and path.stem != "index":
+            nb_export(path, lib_path=LIB)
+    if not stems:
+        _build_modidx(dest=LIB, nbs_path=NBS, skip_exists=False)
+    if (NBS / "index.ipynb").exists() and (not stems or "index" in stems):
+        (ROOT / "README.md").write_text(readme(), encoding="utf-8")
+
+
+def write_text() -> None:
+    for path in notebooks():
+        if path.exists():
+            text_of(path).parent.mkdir(parents=True, exist_ok=True)
+            jupytext.write(clean(nbformat.read(path, as_version=4), keeps_outputs(path)), text_of(path), fmt="py:percent")
+
+
+def run(stems: list[str]) -> None:
+    from nbclient import NotebookClient
+
+    build(stems)
+    for path in notebooks(stems):
+        notebook = nbformat.read(path, as_version=4)
+        NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": str(path.parent)}}).execute()
+        write(clean(notebook, keeps_outputs(path)), path)
+        if text_of(path).exists():
+            os.utime(text_of(path))
+    build(stems)
+
+
+def readme() -> str:
+    """README.md: the markdown and the outputs of index.ipynb, and the code of cells not marked `#| hide`."""
+    parts = ["<!-- Made from nbs/index.ipynb by tools/notebooks.py; edit there. -->"]
+    pictures = NBS / "images"
+    for cell in nbformat.read(NBS / "index.ipynb", as_version=4).cells:
+        if cell.cell_type == "markdown":
+            parts.append(cell.source.replace("](../", "]("))
+        elif cell.cell_type == "code":
+            if not re.match(r"#\|\s*(hide|echo: false)", cell.source):
+                parts.append(f"```python\n{cell.source}\n```")
+            if re.match(r"#\|\s*hide", cell.source):
+                continue
+            for i, output in enumerate(cell.outputs):
+                data = output.get("data", {})
+                if "image/png" in data:
+                    pictures.mkdir(exist_ok=True)
+                    picture = pictures / f"{cell['id']}-{i}.png"
+                    picture.write_bytes(base64.b64decode(data["image/png"]))
+                    parts.append(f"![]({picture.relative_to(ROOT).as_posix()})")
+                elif "text/markdown" in data:
+                    parts.append("".join(data["text/markdown"]))
+                elif "text/plain" in data or output.get("name") == "stdout":
+                    parts.append("```\n" + "".join(data.get("text/plain", output.get("text", ""))).rstrip() + "\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def check() -> int:
+    """Rebuild everything from the committed notebooks in a copy and compare; say which file differs."""
+    tracked = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "nbs", "advdepth_nb", "README.md"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "repo"
+        for name in [*tracked, "settings.ini", "tools/notebooks.py"]:
+            if (ROOT / name).exists():
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                (copy / name).write_bytes((ROOT / name).read_bytes())
+        for path in copy.glob("nbs/**/*.ipynb"):
+            notebook = nbformat.read(path, as_version=4)
+            write(clean(notebook, keeps_outputs(path)), path)
+        done = subprocess.run(
+            [sys.executable, "tools/notebooks.py", "build"], cwd=copy, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            print(done.stdout + done.stderr)
+            return 1
+        wrong = [n for n in tracked if (copy / n).exists() and (copy / n).read_bytes() != (ROOT / n).read_bytes()]
+    for name in wrong:
+        print(f"{name} is out of step: run `make notebooks` and commit the result")
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    match sys.argv[1:]:
+        case ["text"]:
+            write_text()
+        case ["build", *stems]:
+            build(stems)
+        case ["run", *stems] if stems:
+            run(stems)
+        case ["check"]:
+            sys.exit(check())
+        case _:
+            sys.exit(__doc__)
