@@ -1,9 +1,9 @@
 """Keep notebooks, their text pairs, the exported modules and README.md in step.
 
-    python tools/notebooks.py text              write nbs_py/*.py from nbs/*.ipynb (a fresh clone has none)
-    python tools/notebooks.py build [STEM ...]  text -> notebook -> module (all notebooks, or those named); README.md
-    python tools/notebooks.py run STEM ...      build, execute and keep the outputs (index and studies show pictures)
-    python tools/notebooks.py check             exit 1 if a notebook, a module or README.md is out of step
+python tools/notebooks.py text              write nbs_py/*.py from nbs/*.ipynb (a fresh clone has none)
+python tools/notebooks.py build [STEM ...]  text -> notebook -> module (all notebooks, or those named); README.md
+python tools/notebooks.py run STEM ...      build, execute and keep the outputs (index and studies show pictures)
+python tools/notebooks.py check             exit 1 if a notebook, a module or README.md is out of step
 """
 
 import base64
@@ -103,7 +103,9 @@ def write_text() -> None:
     for path in notebooks():
         if path.exists():
             text_of(path).parent.mkdir(parents=True, exist_ok=True)
-            jupytext.write(clean(nbformat.read(path, as_version=4), keeps_outputs(path)), text_of(path), fmt="py:percent")
+            jupytext.write(
+                clean(nbformat.read(path, as_version=4), keeps_outputs(path)), text_of(path), fmt="py:percent"
+            )
 
 
 def run(stems: list[str]) -> None:
@@ -149,7 +151,10 @@ def check() -> int:
     """Rebuild everything from the committed notebooks in a copy and compare; say which file differs."""
     tracked = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "nbs", "advdepth_nb", "README.md"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "repo"

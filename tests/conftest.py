@@ -1,0 +1,18 @@
+"""Shared by all tests: where the optional real frames lie, and no download, ever."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Small real data beside the project, where it exists."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.exists():
+        pytest.skip("no real data beside the project")
+    return folder

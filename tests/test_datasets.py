@@ -1,0 +1,462 @@
+"""Bad inputs of every layout on tiny files, whole and killed writes, and the real frames where they exist."""
+
+import csv
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.io import loadmat, savemat
+
+from advdepth_nb.datasets import PackedDepth, open_source, pack, pack_rooms, read_depth_image, resplit
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
+real = pytest.mark.skipif(not (REAL / "nyu_hu_layout").is_dir(), reason="no real frames beside this checkout")
+pytestmark = pytest.mark.filterwarnings("ignore:.*the official one 654")
+
+
+def picture(seed: int = 0, height: int = 6, width: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (height, width, 3), np.uint8), rng.uniform(0.7, 9.9, (height, width)).astype(np.float32)
+
+
+def hu(root: Path, train: int = 3, test: int = 2) -> Path:
+    for split, count, kind, scale in (("train", train, np.uint8, 25.5), ("test", test, np.uint16, 1000)):
+        lines = []
+        for i in range(count):
+            image, depth = picture(i)
+            stem = f"data/nyu2_{split}/" + (f"den_{i:04d}_out/{i}" if split == "train" else f"{i:05d}")
+            names = (f"{stem}_colors.png", f"{stem}_depth.png") if split == "test" else (f"{stem}.png", f"{stem}_d.png")
+            (root / names[0]).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(root / names[0])
+            Image.fromarray(np.rint(depth * scale).astype(kind)).save(root / names[1])
+            lines.append(",".join(names))
+        if lines:
+            (root / f"data/nyu2_{split}.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def mat(folder: Path, count: int = 4, train=(1, 3), test=(2, 4), **fields) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    images, depths = zip(*(picture(i) for i in range(count)))
+    content = {
+        "images": np.stack([i.transpose(2, 1, 0) for i in images]),
+        "depths": np.stack([d.T for d in depths]),
+        "rawDepths": np.stack([np.where(d > 5, 0, d).T for d in depths]),
+    } | fields
+    with h5py.File(folder / "nyu.mat", "w") as file:
+        for name, value in content.items():
+            if value is not None:
+                file[name] = value
+        scenes = file.create_dataset("scenes", (1, count), h5py.ref_dtype)
+        for i in range(count):
+            file[f"#refs#/{i}"] = np.array([[ord(c)] for c in f"cafe_{i:04d}"], np.uint16)
+            scenes[0, i] = file[f"#refs#/{i}"].ref
+    column = {"trainNdxs": train, "testNdxs": test}
+    savemat(folder / "splits.mat", {k: np.array(v, np.uint16)[:, None] for k, v in column.items()})
+    return folder / "nyu.mat"
+
+
+def frame_h5(path: Path, rgb=None, depth=None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image, metres = picture()
+    with h5py.File(path, "w") as file:
+        file["rgb"] = image.transpose(2, 0, 1) if rgb is None else rgb
+        file["depth"] = metres if depth is None else depth
+    return path
+
+
+def sentence(error: pytest.ExceptionInfo) -> str:
+    text = str(error.value)
+    assert "\n" not in text and len(text) < 400, text
+    return text
+
+
+def wrong(call, *words: str, kind=ValueError) -> None:
+    with pytest.raises(kind) as error:
+        call()
+    text = sentence(error)
+    assert all(word in text for word in words), text
+
+
+# ---------------------------------------------------------------- Hu's csv
+
+
+def test_hu_missing_file_is_named_with_its_line(tmp_path):
+    root = hu(tmp_path)
+    (root / "data/nyu2_train/den_0001_out/1.png").unlink()
+    wrong(lambda: open_source(root), "nyu2_train.csv, line 2", "den_0001_out/1.png", kind=FileNotFoundError)
+
+
+@pytest.mark.parametrize(
+    "row, columns", [("a.png", "1 column"), ("a.png,b.png,c.png", "3 column"), ("a;b", "1 column")]
+)
+def test_hu_wrong_number_of_columns(tmp_path, row, columns):
+    listing = hu(tmp_path) / "data/nyu2_test.csv"
+    listing.write_text(listing.read_text() + row + "\n")
+    wrong(lambda: open_source(listing), "nyu2_test.csv, line 3", columns)
+
+
+def test_hu_blank_lines_and_spaces_do_not_shift_the_count(tmp_path):
+    listing = hu(tmp_path) / "data/nyu2_test.csv"
+    first, second = listing.read_text().split()
+    listing.write_text(f"{first.replace(',', ' , ')}\n\n{second}\r\n")
+    assert len(open_source(listing)) == 2
+    listing.write_text(f"{first}\n\nb.png\n")
+    wrong(lambda: open_source(listing), "line 3")
+
+
+def test_hu_roles_fix_the_number_of_bits(tmp_path):
+    root = hu(tmp_path)
+    train, test = root / "data/nyu2_train.csv", root / "data/nyu2_test.csv"
+    train_rows, test_rows = train.read_text(), test.read_text()
+    train.write_text(test_rows)
+    test.write_text(train_rows)
+    wrong(lambda: open_source(train)[0], "nyu2_train.csv, line 1", "16-bit", "v/255*10")
+    wrong(lambda: open_source(test)[0], "nyu2_test.csv, line 1", "8-bit", "v/1000")
+
+
+def test_hu_name_without_a_role(tmp_path):
+    listing = hu(tmp_path) / "data/nyu2_test.csv"
+    renamed = listing.rename(listing.with_name("frames.csv"))
+    wrong(lambda: open_source(renamed), "frames.csv", "'train'", "'test'")
+
+
+def test_hu_empty_csv_and_duplicates(tmp_path):
+    listing = hu(tmp_path) / "data/nyu2_test.csv"
+    rows = listing.read_text()
+    listing.write_text(rows + rows)
+    wrong(lambda: open_source(listing), "test image 00000 is listed twice")
+    listing.write_text("")
+    wrong(lambda: open_source(listing), "holds no frames")
+
+
+@pytest.mark.parametrize("name", ["00001_colors.png", "00001_depth.png"])
+def test_hu_truncated_picture(tmp_path, name):
+    root = hu(tmp_path)
+    broken = root / "data/nyu2_test" / name
+    broken.write_bytes(broken.read_bytes()[:-40])
+    source = open_source(root / "data/nyu2_test.csv")
+    source[0]
+    wrong(lambda: source[1], "nyu2_test.csv, line 2", name, "cannot be read")
+
+
+def test_hu_colour_and_depth_swapped_or_of_different_size(tmp_path):
+    root = hu(tmp_path)
+    listing = root / "data/nyu2_test.csv"
+    rows = [row.split(",") for row in listing.read_text().split()]
+    listing.write_text("\n".join(f"{depth},{image}" for image, depth in rows))
+    wrong(lambda: open_source(listing)[0], "line 1", "is it the depth?")
+    listing.write_text("\n".join(f"{image},{depth}" for image, depth in rows))
+    Image.fromarray(np.ones((3, 4), np.uint16)).save(root / rows[0][1])
+    wrong(lambda: open_source(listing)[0], "image 00000 is 6x8 but its depth is 3x4")
+
+
+def test_hu_warns_about_a_test_split_that_is_not_the_official_one(tmp_path):
+    root = hu(tmp_path)
+    with pytest.warns(UserWarning, match="test split has 2 images, the official one 654"):
+        open_source(root)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_source(root / "data/nyu2_train.csv")
+
+
+# ---------------------------------------------------------------- the .mat
+
+
+def test_mat_reads_upright_and_counts_from_one(tmp_path):
+    source = open_source(mat(tmp_path / "m"))
+    assert [(r.split, r.name, r.scene) for r in source.records] == [
+        ("train", "00000", "cafe_0000"), ("train", "00002", "cafe_0002"),
+        ("test", "00001", "cafe_0001"), ("test", "00003", "cafe_0003"),
+    ]  # fmt: skip
+    image, depth = picture(1)
+    assert np.array_equal(source[2].image, image) and np.array_equal(source[2].depth, depth)
+    raw = open_source(tmp_path / "m", raw=True)[2].depth
+    assert np.array_equal(raw, np.where(depth > 5, 0, depth)) and (raw == 0).any()
+
+
+@pytest.mark.parametrize("test, words", [((2, 5), ("testNdxs holds 5", "1 to 4")), ((0, 2), ("testNdxs holds 0",)),
+                                         ((2, 3), ("image 3 is in trainNdxs and in testNdxs",))])  # fmt: skip
+def test_mat_bad_splits(tmp_path, test, words):
+    wrong(lambda: open_source(mat(tmp_path, test=test)), "splits.mat", *words)
+
+
+def test_mat_without_splits_or_with_a_broken_one(tmp_path):
+    path = mat(tmp_path / "m")
+    splits = path.with_name("splits.mat")
+    moved = splits.rename(tmp_path / "elsewhere.mat")
+    wrong(lambda: open_source(path), "splits.mat does not exist", kind=FileNotFoundError)
+    assert len(open_source(path, splits=moved)) == 4
+    splits.write_bytes(b"nothing")
+    wrong(lambda: open_source(path), "not the official splits.mat")
+    savemat(splits, {"trainNdxs": [1]})
+    wrong(lambda: open_source(path), "not the official splits.mat", "testNdxs")
+
+
+def test_mat_missing_field_wrong_axes_truncated(tmp_path):
+    wrong(lambda: open_source(mat(tmp_path / "a", depths=None)), "no field 'depths'", "rawDepths")
+    plain = np.zeros((4, 6, 8, 3), np.uint8)  # as if the axes had been put right already
+    wrong(lambda: open_source(mat(tmp_path / "b", images=plain)), "(4, 6, 8, 3)", "(N,3,W,H)")
+    path = mat(tmp_path / "c")
+    path.write_bytes(path.read_bytes()[:3000])
+    wrong(lambda: open_source(path), "nyu.mat cannot be read as HDF5")
+
+
+# ---------------------------------------------------------------- .h5 per frame
+
+
+def test_frames_h5(tmp_path):
+    for name in ("train/den_0001/00002", "train/den_0001/00001", "val/official/00007"):
+        frame_h5(tmp_path / f"{name}.h5")
+    source = open_source(tmp_path)
+    assert [(r.split, r.scene, r.name) for r in source.records] == [
+        ("train", "den_0001", "den_0001/00001"), ("train", "den_0001", "den_0001/00002"), ("test", "00007", "00007"),
+    ]  # fmt: skip
+    assert not source.scenes_known and source[0].image.shape == (6, 8, 3)
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ({"rgb": np.zeros((6, 8, 3), np.uint8)}, ("(6, 8, 3)", "(3,H,W)")),
+        ({"rgb": np.zeros((3, 6, 8), np.float32)}, ("float32", "uint8")),
+        ({"depth": np.full((6, 8), 2500, np.uint16)}, ("uint16", "float metres")),
+        ({"depth": np.full((6, 8), 2500.0)}, ("to 2500", "millimetres")),
+        ({"depth": np.full((6, 8), -1.0)}, ("from -1", "expected")),
+        ({"depth": np.full((5, 8), 1.0)}, ("is 6x8 but its depth is 5x8",)),
+    ],
+)
+def test_frames_h5_bad_content(tmp_path, content, words):
+    frame_h5(tmp_path / "train/den/1.h5", **content)
+    wrong(lambda: open_source(tmp_path)[0], *words)
+
+
+def test_frames_h5_truncated_and_unknown_depth(tmp_path):
+    unknown = np.array([[np.nan, np.inf, 2.0, 0.0]] * 6)
+    path = frame_h5(tmp_path / "train/den/1.h5", rgb=np.zeros((3, 6, 4), np.uint8), depth=unknown)
+    assert open_source(tmp_path)[0].depth[0].tolist() == [0, 0, 2, 0]
+    assert PackedDepth(pack(tmp_path, tmp_path / "p.h5", progress=False)).unknown == 0.75
+    path.write_bytes(path.read_bytes()[:1000])
+    wrong(lambda: open_source(tmp_path)[0], "1.h5", "truncated")
+
+
+# ---------------------------------------------------------------- raw frames
+
+
+def test_pgm_values_are_not_stretched(tmp_path):
+    values = np.arange(48, dtype=np.uint16).reshape(6, 8) * 100
+    path = tmp_path / "depth_1.pgm"
+    for largest in (4700, 65535):
+        path.write_bytes(b"P5\n# by hand\n8 6\n%d\n" % largest + values.astype(">u2").tobytes())
+        assert np.array_equal(read_depth_image(path, 16), values)
+    path.write_bytes(path.read_bytes()[:-1])
+    wrong(lambda: read_depth_image(path, 16), "depth_1.pgm", "truncated")
+    path.write_bytes(b"P5 8 6 255\n" + bytes(48))
+    wrong(lambda: read_depth_image(path, 16), "8-bit", "v/1000")
+    path.write_bytes(b"P2 8 6 255\n")
+    wrong(lambda: read_depth_image(path, 16), "not a binary PGM")
+
+
+def test_raw_frame_without_partner(tmp_path):
+    image, depth = picture()
+    for i in (1, 2):
+        Image.fromarray(image).save(tmp_path / f"rgb_{i}.png")
+    Image.fromarray(np.rint(depth * 1000).astype(np.uint16)).save(tmp_path / "sync_depth_1.png")
+    wrong(lambda: open_source(tmp_path), "rgb_2.png has no partner")
+
+
+def test_raw_depth_of_eight_bits_or_in_colour(tmp_path):
+    image, _ = picture()
+    Image.fromarray(image).save(tmp_path / "rgb_1.png")
+    Image.fromarray(image[..., 0]).save(tmp_path / "depth_1.png")
+    wrong(lambda: open_source(tmp_path)[0], "depth_1.png is 8-bit")
+    Image.fromarray(image).save(tmp_path / "depth_1.png")
+    wrong(lambda: open_source(tmp_path)[0], "depth_1.png", "mode RGB")
+
+
+def test_nothing_there(tmp_path):
+    wrong(lambda: open_source(tmp_path / "no"), "does not exist", kind=FileNotFoundError)
+    wrong(lambda: open_source(tmp_path), "no known layout: looked for *.mat")
+    (tmp_path / "notes.txt").touch()
+    wrong(lambda: open_source(tmp_path / "notes.txt"), "notes.txt: a .csv, .mat or .h5 file is expected")
+    mat(hu(tmp_path))
+    wrong(lambda: open_source(tmp_path), "several layouts", "nyu.mat", "nyu2_*.csv")
+
+
+# ---------------------------------------------------------------- dividing, packing, reading
+
+
+def test_resplit_is_stable_and_by_scene(tmp_path):
+    source = open_source(hu(tmp_path, train=9, test=0))
+    held = [{r.scene for r in resplit(source, 0.3, seed).records if r.split == "test"} for seed in (0, 0, 1)]
+    assert held[0] == held[1] != held[2] and len(held[0]) == 3
+    wrong(lambda: resplit(source, 1.0), "between 0 and 1")
+    packed = pack(source, tmp_path / "p.h5", test_share=0.3, progress=False)
+    assert set(PackedDepth(packed, "test").scenes) == held[0]
+    assert PackedDepth(packed).division == "by scene, 3 of 9 held out, seed 0"
+    assert PackedDepth(packed, "test").quantum.tolist() == pytest.approx([10 / 255] * 3)  # still read as 8-bit
+
+
+def test_repacking_keeps_layout_quantum_and_pixels(tmp_path):
+    first = pack(hu(tmp_path), tmp_path / "a.h5", progress=False)
+    second = pack(first, tmp_path / "b.h5", progress=False)
+    assert second.read_bytes() == first.read_bytes()
+
+
+def test_scenes_in_both_splits_are_told(tmp_path):
+    for name in ("train/den/1", "val/den/2"):
+        frame_h5(tmp_path / f"{name}.h5")
+    with pytest.warns(UserWarning, match="1 scenes, such as den, are in both splits"):
+        pack(tmp_path, tmp_path / "p.h5", progress=False)
+
+
+def test_a_failed_pack_leaves_nothing(tmp_path):
+    root = hu(tmp_path / "hu")
+    (root / "data/nyu2_test/00001_depth.png").write_bytes(b"")
+    out = tmp_path / "out" / "p.h5"
+    wrong(lambda: pack(root, out, progress=False), "nyu2_test.csv, line 2")
+    assert list(out.parent.iterdir()) == []
+
+
+def test_wrong_files_and_splits(tmp_path):
+    packed = pack(hu(tmp_path) / "data/nyu2_test.csv", tmp_path / "p.h5", progress=False)
+    wrong(lambda: PackedDepth(packed), "no train split", "test_share")
+    wrong(lambda: PackedDepth(packed, "val"), "'train' or 'test'")
+    wrong(lambda: PackedDepth(tmp_path / "q.h5"), "does not exist", kind=FileNotFoundError)
+    wrong(lambda: PackedDepth(frame_h5(tmp_path / "f.h5")), "not written by pack()")
+    wrong(lambda: pack(packed, packed, progress=False), "already exists")
+    data = PackedDepth(packed, "test")
+    wrong(lambda: data[2], "image 2 was asked for, but there are 2", kind=IndexError)
+    packed.write_bytes(packed.read_bytes()[:2000])
+    wrong(lambda: PackedDepth(packed, "test"), "truncated")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_read_the_same(tmp_path, method):
+    data = PackedDepth(pack(hu(tmp_path, train=6), tmp_path / "p.h5", progress=False))
+    here = data.batch(range(6))
+    loader = torch.utils.data.DataLoader(data, batch_size=2, num_workers=2, multiprocessing_context=method)
+    there = list(loader)
+    assert torch.equal(torch.cat([b["image"] for b in there]), here["image"])
+    assert torch.equal(torch.cat([b["depth"] for b in there]), here["depth"])
+    assert len(pickle.dumps(data)) < 10_000
+
+
+# ---------------------------------------------------------------- rooms
+
+
+def fake_room(scene, view, size=(240, 320), device="cpu", sensor=None):
+    image, depth = picture(scene * 100 + view, *size)
+    return {"image": torch.from_numpy(image).permute(2, 0, 1) / 255, "depth": torch.from_numpy(depth)[None]}
+
+
+SIZES = {"train_size": (6, 8), "test_size": (12, 16), "progress": False}
+
+
+@pytest.fixture
+def rooms(monkeypatch):
+    """`pack_rooms` with a renderer that costs nothing."""
+    monkeypatch.setitem(sys.modules, "advdepth_nb.worlds", SimpleNamespace(room=fake_room))
+
+
+def _pack_rooms(out):
+    sys.modules["advdepth_nb.worlds"] = SimpleNamespace(room=fake_room)
+    pack_rooms(out, 20, 5, 2, **SIZES)
+
+
+def test_rooms_are_rendered_once(tmp_path, rooms, monkeypatch):
+    out = pack_rooms(tmp_path / "r.h5", 3, 2, 2, **SIZES)
+    train, test = PackedDepth(out), PackedDepth(out, "test")
+    assert (len(train), train.size, len(test), test.size) == (6, (6, 8), 4, (12, 16))
+    assert set(train.scenes).isdisjoint(test.scenes) and train.scenes_known
+    assert not set(train.scenes) & set(PackedDepth(pack_rooms(tmp_path / "s.h5", 3, 2, 2, seed=1, **SIZES)).scenes)
+    monkeypatch.setitem(sys.modules, "advdepth_nb.worlds", SimpleNamespace(room=None))  # a second rendering would fail
+    assert pack_rooms(out, 3, 2, 2, **SIZES) == out
+    wrong(lambda: pack_rooms(out, 3, 2, 4, **SIZES), "views 2 instead of 4")
+
+
+def test_rooms_by_several_writers_at_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_pack_rooms, args=(tmp_path / "r.h5",)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [w.exitcode for w in workers] == [0, 0, 0]
+    assert [p.name for p in tmp_path.iterdir()] == ["r.h5"]
+    assert PackedDepth(tmp_path / "r.h5").batch(range(40))["image"].shape == (40, 3, 6, 8)
+
+
+def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):
+    code = (
+        "import sys, time, torch\nfrom types import SimpleNamespace\nfrom advdepth_nb import datasets\n"
+        "def slow(scene, view, size, **_):\n    time.sleep(0.05)\n"
+        "    return {'image': torch.zeros(3, *size), 'depth': torch.ones(1, *size)}\n"
+        "sys.modules['advdepth_nb.worlds'] = SimpleNamespace(room=slow)\n"
+        f"datasets.pack_rooms({str(tmp_path / 'r.h5')!r}, 1000, 1, 1, (6, 8), (6, 8), progress=False)\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.wait()
+    assert len(list(tmp_path.glob(".r.h5.*.part"))) == 1 and not (tmp_path / "r.h5").exists()
+
+
+# ---------------------------------------------------------------- real frames
+
+
+@real
+def test_real_hu_frames():
+    with pytest.warns(UserWarning, match="has 25 images, the official one 654"):
+        source = open_source(REAL / "nyu_hu_layout")
+    assert len(source) == 25 and source.layout.startswith("Hu") and not source.scenes_known
+    official = set(loadmat(REAL / "nyu_splits/splits.mat")["testNdxs"].ravel().tolist())
+    for frame in source:
+        assert frame.image.shape == (480, 640, 3) and frame.depth.shape == (480, 640) and frame.split == "test"
+        assert frame.depth.min() > 0.5 and frame.depth.max() <= 10 and frame.quantum == 0.001
+        assert int(frame.name) + 1 in official  # names count from 0, splits.mat from 1
+
+
+@real
+@pytest.mark.parametrize("folder, count", [("nyu_raw_png", 3), ("nyu_raw_pgm", 5)])
+def test_real_raw_frames(folder, count):
+    source = open_source(REAL / folder)
+    assert len(source) == count and source.layout.startswith("a folder of raw") and source.scenes_known
+    assert {r.scene for r in source.records} == {folder}
+    for frame in source:
+        assert 0.2 < (frame.depth == 0).mean() < 0.4  # holes
+        assert frame.depth[frame.depth > 0].min() > 0.4 and frame.depth.max() < 10.5
+
+
+@real
+def test_real_frames_divided_packed_and_read(tmp_path):
+    out = pack(REAL / "nyu_hu_layout", tmp_path / "p.h5", size=(240, 320), test_share=0.2, progress=False)
+    train, test = PackedDepth(out), PackedDepth(out, "test")
+    assert (len(train), len(test), train.size) == (20, 5, (240, 320))
+    source = {frame.name: frame for frame in open_source(REAL / "nyu_hu_layout")}
+    for i, name in enumerate(test.images):
+        assert np.abs(test[i]["depth"][0].numpy() - source[name].depth[1::2, 1::2]).max() < 0.0006  # nearest
+
+
+@real
+def test_manifest_and_layout_agree():
+    with open(REAL / "manifest.csv", newline="") as rows:
+        depths = [r["file"] for r in csv.DictReader(rows) if r["kind"] == "depth" and r["file"].startswith("nyu")]
+    assert len(depths) == 25 + 8
+    for name in depths:
+        assert read_depth_image(REAL / name, 16).shape == (480, 640)

@@ -1,0 +1,70 @@
+"""The rules of the house: data flows upwards, modules and notebooks agree, exported code needs no developer's tool."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FLOOR = {p.stem.split("_", 1)[1]: int(p.stem.split("_", 1)[0]) for p in ROOT.glob("nbs/[0-9][0-9]_*.ipynb")}
+MODULES = sorted(p for p in (ROOT / "advdepth_nb").glob("*.py") if not p.name.startswith("_"))
+
+
+def imported(path: Path) -> set[str]:
+    """Names of the library's modules that a module imports, and of other packages (with a leading dot stripped)."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            found.add(module if node.level or not module.startswith("advdepth_nb") else module.partition(".")[2])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_a_module_imports_only_from_lower_floors(path):
+    assert path.stem in FLOOR, f"{path.name} has no notebook"
+    upwards = {name for name in imported(path) & set(FLOOR) if FLOOR[name] >= FLOOR[path.stem]}
+    assert not upwards, f"{path.stem} (floor {FLOOR[path.stem]}) imports {upwards}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_exported_code_needs_no_developers_tool(path):
+    tools = {"nbdev", "fastcore", "execnb", "jupytext", "pytest", "torchmetrics", "kornia"}
+    assert not {name.split(".")[0] for name in imported(path)} & tools
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_every_public_name_says_what_it_is(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{path.stem}.{node.name} has no docstring"
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "report"])
+def test_templates_keep_their_parameters_tag(name):
+    """Without the tag papermill runs the defaults and says nothing."""
+    import papermill
+
+    assert papermill.inspect_notebook(str(ROOT / "nbs" / "runs" / f"{name}.ipynb"))
+
+
+def test_lines_of_notebooks_are_short():
+    import nbformat
+
+    for path in ROOT.glob("nbs/**/*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code":
+                long = [line for line in cell.source.splitlines() if len(line) > 120]
+                assert not long, f"{path.name}: {long[0]}"
+
+
+def test_nothing_here_names_a_machine():
+    """No path of one machine may stand in what people get."""
+    pattern = re.compile(r"/work/|/root/|/home/\w+/")
+    for path in [*MODULES, *ROOT.glob("nbs/**/*.ipynb"), *ROOT.glob("tests/*.py"), ROOT / "README.md"]:
+        if path.name != "test_house.py" and path.exists():
+            assert not pattern.search(path.read_text(encoding="utf-8")), path.name

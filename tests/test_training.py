@@ -1,0 +1,152 @@
+"""What the loop promises: exact resume, a weight of 0 that changes nothing, a NaN that is named."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+from advdepth_nb.experiments import experiment
+from advdepth_nb.study import build_network, data_file, load_model, train_run
+from advdepth_nb.training import Callback, NotFinite
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    import os
+
+    folder = tmp_path_factory.mktemp("data")
+    before = os.environ.get("ADVDEPTH_DATA")
+    os.environ["ADVDEPTH_DATA"] = str(folder)
+    yield data_file(experiment("baseline", scale="smoke"))
+    if before is None:
+        del os.environ["ADVDEPTH_DATA"]
+    else:
+        os.environ["ADVDEPTH_DATA"] = before
+
+
+def weights(folder):
+    return load_model(folder)[0].state_dict()
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+class StopAfter(Exception):
+    pass
+
+
+@pytest.mark.parametrize("settings", [{}, {"adversary.objective": "wgangp"}], ids=["lsgan", "wgangp"])
+def test_stopped_and_resumed_is_the_same_bit_for_bit(packed, tmp_path, settings):
+    e = replace(experiment("adv_ssim", scale="smoke", settings=settings), epochs=3)
+    whole = train_run(e, packed, tmp_path / "whole", seed=3, device="cpu", fingerprint="x")
+
+    def die(share, text):
+        if share > 0.5:  # in the second epoch or at its end
+            raise StopAfter
+
+    with pytest.raises(StopAfter):
+        train_run(e, packed, tmp_path / "parts", seed=3, device="cpu", fingerprint="x", say=die)
+    assert (tmp_path / "parts" / "checkpoint.pt").exists()
+    resumed = train_run(e, packed, tmp_path / "parts", seed=3, device="cpu", fingerprint="x")
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    counts = ("images", "generator_steps", "discriminator_steps")
+    assert [whole[c] for c in counts] == [resumed[c] for c in counts]
+    a, b = (pd.read_parquet(tmp_path / f / "history.parquet") for f in ("whole", "parts"))
+    pd.testing.assert_frame_equal(a, b)
+
+
+def test_another_seed_is_another_run(packed, tmp_path):
+    e = replace(experiment("baseline", scale="smoke"), epochs=1)
+    train_run(e, packed, tmp_path / "0", seed=0, device="cpu")
+    train_run(e, packed, tmp_path / "1", seed=1, device="cpu")
+    assert not same(weights(tmp_path / "0"), weights(tmp_path / "1"))
+
+
+def test_an_adversary_of_weight_zero_changes_nothing(packed, tmp_path):
+    baseline = replace(experiment("baseline", scale="smoke"), epochs=1)
+    silent = replace(experiment("adv", scale="smoke", settings={"losses.adversarial": 0.0}), epochs=1)
+    train_run(baseline, packed, tmp_path / "baseline", device="cpu")
+    budget = train_run(silent, packed, tmp_path / "silent", device="cpu")
+    assert budget["discriminator_steps"] > 0
+    assert same(weights(tmp_path / "baseline"), weights(tmp_path / "silent"))
+    loud = replace(silent, losses={**silent.losses, "adversarial": 1.0})
+    train_run(loud, packed, tmp_path / "loud", device="cpu")
+    assert not same(weights(tmp_path / "baseline"), weights(tmp_path / "loud"))
+
+
+def test_a_checkpoint_of_another_experiment_is_not_resumed(packed, tmp_path):
+    e = replace(experiment("baseline", scale="smoke"), epochs=2)
+    calls = []
+
+    def die(share, text):
+        calls.append(share)
+        if share >= 0.5:
+            raise StopAfter
+
+    with pytest.raises(StopAfter):
+        train_run(e, packed, tmp_path / "a", device="cpu", fingerprint="one", say=die)
+    budget = train_run(e, packed, tmp_path / "a", device="cpu", fingerprint="two")
+    fresh = train_run(e, packed, tmp_path / "b", device="cpu", fingerprint="two")
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert budget["images"] == fresh["images"]
+
+
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(packed, tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt cannot be read .* delete it"):
+        train_run(experiment("baseline", scale="smoke"), packed, tmp_path, device="cpu")
+
+
+class Poison(Callback):
+    """Stands in for a loss that goes wrong at its third call."""
+
+    def __init__(self, loss, spoil):
+        self.loss, self.spoil, self.calls = loss, spoil, 0
+
+    def __call__(self, pred, target, mask):
+        self.calls += 1
+        value = self.loss(pred, target, mask)
+        return self.spoil(value, pred) if self.calls >= 3 else value
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda value, pred: value * float("nan"), "the term 'gradient' is nan"),
+        (lambda value, pred: value / 0, "the term 'gradient' is -?inf"),
+        (lambda value, pred: value + (pred - pred.detach()).abs().sum().sqrt(), "the gradient of the term 'gradient'"),
+    ],
+    ids=["nan", "inf", "gradient"],
+)
+def test_what_is_not_finite_stops_the_run_with_its_term(packed, tmp_path, monkeypatch, spoil, words):
+    import advdepth_nb.study as study
+
+    real = study.depth_losses
+    monkeypatch.setattr(study, "depth_losses", lambda r: {**real(r), "gradient": Poison(real(r)["gradient"], spoil)})
+    with pytest.raises(NotFinite, match=f"step 3: .*{words}"):
+        train_run(experiment("baseline", scale="smoke"), packed, tmp_path, device="cpu")
+
+
+def test_best_val_keeps_scenes_apart_and_the_best_epoch(packed, tmp_path):
+    e = replace(experiment("baseline", scale="smoke", settings={"select": "best_val", "validation": "0.25"}), epochs=3)
+    budget = train_run(e, packed, tmp_path, device="cpu")
+    assert budget["images"] < 3 * 8  # a scene's views were held out
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert same(weights(tmp_path), best["net"])
+
+
+def test_every_recipe_trains(packed, tmp_path):
+    for recipe in ("report", "hu2019", "authors_code"):
+        row = "baseline" if recipe == "hu2019" else "balanced_adv_ssim"
+        e = replace(experiment(row, scale="smoke", recipe=recipe), epochs=1, batch=4)
+        assert train_run(e, packed, tmp_path / recipe, device="cpu")["generator_steps"] > 0
+
+
+def test_the_network_is_the_same_for_the_same_seed():
+    e = experiment("baseline", scale="smoke")
+    torch.manual_seed(5)
+    a = build_network(e).state_dict()
+    torch.manual_seed(5)
+    assert same(a, build_network(e).state_dict())
