@@ -32,7 +32,7 @@ def tap_matrix(
     columns = F.interpolate(eye[None], size=high, mode="linear", align_corners=align_corners)[0]  # (low, high)
     return F.pad(columns, (2, 2)).unfold(-1, high, 1).reshape(low * 5, high).T
 
-# %% ../nbs/10_depthnet.ipynb #86f559bc
+# %% ../nbs/10_depthnet.ipynb #a0407bea
 def enlarged_conv(
     x: Tensor,  # (B,C,h,w)
     weight: Tensor,  # (c,C,5,5)
@@ -41,13 +41,13 @@ def enlarged_conv(
 ) -> Tensor:
     """`conv2d(interpolate(x, size), weight, padding=2)`, `(B,c,H,W)`, its multiplications done at the size of `x`."""
     (batch, channels, low_height, low_width), (height, width), out = x.shape, size, weight.shape[0]
-    # reshape first: a matmul in four dimensions may run as one small product per column of the map
-    z = x.permute(0, 3, 2, 1).reshape(-1, channels) @ weight.flatten(1).T.reshape(channels, 25 * out)  # (B w h, ky kx c)
-    columns = tap_matrix(low_height, height, align_corners, x).to(z.dtype)
-    z = columns @ z.view(batch, low_width, low_height * 5, 5 * out)  # (B, w, H, kx c)
-    z = z.transpose(1, 2).reshape(batch, height, low_width * 5, out)
-    rows = tap_matrix(low_width, width, align_corners, x).to(z.dtype)
-    return (rows @ z).permute(0, 3, 1, 2)  # channels last in memory
+    # two dimensions and bmm: matmul in four may copy, or run one small product per column of the map
+    z = x.permute(0, 3, 2, 1).reshape(-1, channels) @ weight.flatten(1).T.reshape(channels, 25 * out)
+    columns = tap_matrix(low_height, height, align_corners, x).to(z.dtype).expand(batch * low_width, -1, -1)
+    z = torch.bmm(columns, z.view(batch * low_width, low_height * 5, 5 * out))  # (B w, H, kx c)
+    z = z.view(batch, low_width, height, 5 * out).transpose(1, 2).reshape(batch * height, low_width * 5, out)
+    rows = tap_matrix(low_width, width, align_corners, x).to(z.dtype).expand(batch * height, -1, -1)
+    return torch.bmm(rows, z).view(batch, height, width, out).permute(0, 3, 1, 2)  # channels last in memory
 
 # %% ../nbs/10_depthnet.ipynb #19f77f29
 def pays_at_low_resolution(

@@ -85,7 +85,7 @@ def data_name(data: str) -> str:
     """A short name for a folder: "rooms", or the file's or folder's own."""
     return data if data == "rooms" else Path(data).resolve().stem.replace(" ", "_")
 
-# %% ../nbs/51_study.ipynb #27c1e72d
+# %% ../nbs/51_study.ipynb #4f684e02
 class MeanDepth(nn.Module):
     """The per-pixel mean of the training depth, whatever the image: what is known without looking."""
 
@@ -115,7 +115,8 @@ def build_network(e: Experiment) -> nn.Module:
     """The experiment's network, with whatever initial weights the global generator gives."""
     if e.network == "mean_depth":
         return MeanDepth(e.frame, e.crop)
-    return DepthNet(e.encoder, pretrained=e.pretrained, align_corners=e.align_corners)
+    net = DepthNet(e.encoder, pretrained=e.pretrained, align_corners=e.align_corners)
+    return net.to(memory_format=torch.channels_last)  # as the images: or every step would turn every weight
 
 
 def save_model(net: nn.Module, e: Experiment, folder: Path) -> None:
@@ -151,7 +152,7 @@ def from_settings(settings: Mapping[str, Any]) -> Experiment:
     made = {k: parts[k](**tuples(v)) if k in parts and v is not None else v for k, v in tuples(settings).items()}
     return Experiment(**made)
 
-# %% ../nbs/51_study.ipynb #b1225612
+# %% ../nbs/51_study.ipynb #f8e80954
 def pick_device(device: str = "auto") -> str:
     """Lightning's accelerator name; "auto" is CUDA where there is one. Refuses what this machine lacks."""
     if device == "auto":
@@ -184,7 +185,7 @@ def train_run(
         write_json(folder / "budget.json", budget := _budget(fabric, e, images=len(train)))
         return budget
     training_set, held_out = _hold_out(train, e, seed)
-    optimizer = torch.optim.Adam(net.parameters(), lr=e.lr, weight_decay=e.weight_decay)
+    optimizer = torch.optim.Adam(net.parameters(), lr=e.lr, weight_decay=e.weight_decay, fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda epoch: learning_rate_factor(epoch, e.lr_schedule, e.lr_step, e.lr_gamma)
     )

@@ -875,14 +875,15 @@ def fits(piece: list[Part], placed: list, size: np.ndarray, margin: float) -> bo
         ((low - margin > h) | (high + margin < b))[:2].any() or low[2] > h[2] or high[2] < b[2] for b, h in placed
     )
 
-# %% ../nbs/01_worlds.ipynb #57356e5e
+# %% ../nbs/01_worlds.ipynb #d373386d
 @lru_cache(maxsize=64)
 def furnish(
     scene: int,
 ) -> Room:
     """The room with this number: size, colours, furniture and lamps follow from the number alone."""
     rng = np.random.default_rng([101, scene])
-    size = np.array([rng.uniform(3.0, 4.6), rng.uniform(3.2, 5.4), rng.uniform(2.4, 2.9)])
+    width = 2.5 * 2.1 ** rng.uniform()  # from a box room to a hall: 2.5 to 5.2 m wide, up to 8.4 m long
+    size = np.array([width, width * rng.uniform(1.0, 1.6), rng.uniform(2.35, 2.7) + 0.08 * width])
     along_walls, middle = KINDS[list(KINDS)[rng.integers(len(KINDS))]]
     pieces, placed = [], []
 
@@ -1020,7 +1021,7 @@ def _finish(rng, size: np.ndarray, pieces: list, lamp_at: np.ndarray, window_lig
     materials = [floor, *walls, ceiling] + [p.material for p in parts]
     return Room(size, solids, np.array([0, *owner]) + 6, materials, lamps, ambient)
 
-# %% ../nbs/01_worlds.ipynb #6df4a93f
+# %% ../nbs/01_worlds.ipynb #4ae862f4
 def look(position: np.ndarray, target: np.ndarray, roll: float = 0.0) -> np.ndarray:
     """Rotation of a camera at `position` that looks at `target`; its rows are right, down and forward. z is up."""
     forward = (target - position) / np.linalg.norm(target - position)
@@ -1044,8 +1045,8 @@ def viewpoint(
         _, length, far = _wall(k, room.size)
         along = rng.uniform(-0.42, 0.42) * length
         xy = np.array([along, far - rng.uniform(0.15, 0.6)]) @ _turn(k * np.pi / 2)[:2, :2]
-        position = np.append(xy, rng.uniform(1.15, 1.7))
-        target = np.append(-xy * rng.uniform(0.1, 0.8, 2) + rng.normal(0, 0.3, 2), rng.uniform(0.25, 0.95))
+        position = np.append(xy, rng.uniform(1.35, 1.55))
+        target = np.append(-xy * rng.uniform(0.1, 0.8, 2) + rng.normal(0, 0.3, 2), rng.uniform(0.5, 0.9))
         rotation = look(position, target, rng.normal(0, 0.02))
         away = np.einsum("pij,pj->pi", room.solids.axes, position - room.solids.centre)
         away = np.linalg.norm((np.abs(away) - room.solids.half).clip(0), axis=1)

@@ -12,6 +12,7 @@ import multiprocessing
 import resource
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
@@ -58,8 +59,8 @@ def main() -> None:
     print(f"{args.encoder}, batch {args.batch}, {height}x{width}, {args.threads} thread(s), torch {torch.__version__}")
     if args.memory:
         for form in "plain", "fast":
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                peak = pool.apply(peak_mib, (args.encoder, form, shape, args.threads))
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # says so if it is killed
+                peak = pool.submit(peak_mib, args.encoder, form, shape, args.threads).result()
             print(f"peak of a training step, {form}: {peak:.0f} MiB", flush=True)
     image, nets = torch.rand(shape), networks(args.encoder)
     for name, run in ("training step", training_step), ("forward", forward):
