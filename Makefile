@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 	touch $@
 
 ablation: .venv/installed
-	$(BIN)/advdepth ablate table1 --scale quick
+	$(BIN)/advdepth ablate table1 --scale quick --jobs 2
 
 test: .venv/installed-dev check
 	$(BIN)/python -m pytest

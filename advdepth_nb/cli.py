@@ -23,7 +23,7 @@ app.add_typer(data_app, name="data")
 __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', 'parse_settings', 'ablate', 'train', 'evaluate',
            'report', 'predict', 'data_pack', 'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #7277ad4b
+# %% ../nbs/62_cli.ipynb #c17c38e2
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[str, typer.Option(help="report, hu2019 or authors_code")]
 Data = Annotated[str, typer.Option(help="'rooms' (synthetic, no download), or a path in any layout that is read")]
@@ -114,6 +114,11 @@ def train(
 
     plan = make_plan(study, scale, recipe, seed + 1, [row], data, device, out, parse_settings(settings))
     run = plan.runs[-1]
+    if run.start:
+        raise ValueError(
+            f"at scale '{scale}' row '{row}' begins from the weights of row '{run.experiment.start}'; use `advdepth ablate "
+            f"{study} --rows {row}`, which trains that first, or --set start='' to begin from random weights"
+        )
     packed = data_file(run.experiment, data, typer.echo)
     with tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}") as bar:
 

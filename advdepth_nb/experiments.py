@@ -16,11 +16,11 @@ from .adversary import ADVERSARIES, AdversarySettings
 from .losses import depth_losses
 
 # %% auto #0
-__all__ = ['RECIPES', 'SCALES', 'Row', 'STUDIES', 'Rooms', 'Experiment', 'configure', 'baseline', 'adv', 'adv_ssim', 'sqrt_adv',
-           'balanced_adv_ssim', 'balanced_adv', 'ssim', 'balanced_ssim', 'sqrel_adv', 'mean_depth', 'Study', 'choose',
-           'experiment', 'with_setting', 'as_settings']
+__all__ = ['RECIPES', 'SCALES', 'Row', 'STUDIES', 'SHARED', 'Rooms', 'Experiment', 'configure', 'baseline', 'adv', 'adv_ssim',
+           'sqrt_adv', 'balanced_adv_ssim', 'balanced_adv', 'ssim', 'balanced_ssim', 'sqrel_adv', 'mean_depth', 'start',
+           'Study', 'choose', 'experiment', 'with_setting', 'as_settings']
 
-# %% ../nbs/50_experiments.ipynb #f6933feb
+# %% ../nbs/50_experiments.ipynb #1220407a
 @dataclass(frozen=True)
 class Rooms:
     """How many synthetic rooms are rendered for a scale; ignored when real data is given."""
@@ -60,6 +60,7 @@ class Experiment:
     frame: tuple[int, int]  # (H,W) the image is resized to before augmentation
     crop: tuple[int, int]  # (H,W) the network sees
     rooms: Rooms | None
+    start: str = ""  # the row whose weights, of the same seed, this one begins from; "": the encoder's own
     precision: str = "32-true"  # Lightning Fabric's names
     workers: int = 0  # processes that load data
     select: str = "last"  # or "best_val": the epoch with the lowest rms on held-out training scenes
@@ -98,15 +99,15 @@ RECIPES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../nbs/50_experiments.ipynb #783832a2
+# %% ../nbs/50_experiments.ipynb #829f86a2
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": dict(
         scale="smoke", network="depthnet", encoder="resnet18", pretrained=False, frame=(56, 72), crop=(52, 68),
         rooms=Rooms(4, 2, 2, (56, 72), (96, 128)), epochs=2, lr=1e-3, width=8,
     ),
     "quick": dict(
-        scale="quick", network="depthnet", encoder="resnet18", pretrained=False, frame=(72, 96), crop=(68, 92),
-        rooms=Rooms(240, 16, 4, (144, 192), (480, 640)), lr=1e-3, width=32,
+        scale="quick", network="depthnet", encoder="resnet18", pretrained=False, frame=(56, 72), crop=(52, 68),
+        rooms=Rooms(120, 12, 2, (112, 144), (480, 640)), batch=8, width=32, start="start",
     ),
     "standard": dict(
         scale="standard", network="depthnet", encoder="resnet50", pretrained=False, frame=(240, 320), crop=(228, 304),
@@ -118,7 +119,7 @@ SCALES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../nbs/50_experiments.ipynb #65080b01
+# %% ../nbs/50_experiments.ipynb #9898da75
 Row = Callable[[str, str], Experiment]
 
 
@@ -181,32 +182,41 @@ def sqrel_adv(scale: str, recipe: str) -> Experiment:
 
 def mean_depth(scale: str, recipe: str) -> Experiment:
     """What is known without looking: the per-pixel mean of the training depth. Any network has to beat it."""
-    return replace(baseline(scale, recipe), network="mean_depth", losses={}, adversary=None)
+    return replace(baseline(scale, recipe), network="mean_depth", losses={}, adversary=None, start="")
+
+
+def start(scale: str, recipe: str) -> Experiment:
+    """Where the rows of a scale without ImageNet weights begin: logarithmic depth alone, trained for longer."""
+    e = configure({"log_depth": 1.0}, scale, recipe)
+    return replace(e, start="", adversary=None, lr=1e-3, epochs=16, lr_step=12)
 
 
 def _instead_of_log_depth(term: str, e: Experiment) -> dict[str, float]:
     return {term if name == "log_depth" else name: weight for name, weight in e.losses.items()}
 
-# %% ../nbs/50_experiments.ipynb #08c7b3a2
+# %% ../nbs/50_experiments.ipynb #892a20ba
 @dataclass(frozen=True)
 class Study:
-    """Rows in the order of a table, rows that belong to it on request, and which of them is the reference."""
+    """Rows in the order of a table; references that stand above them; rows that are run on request only."""
 
     rows: tuple[Row, ...]
+    references: tuple[Row, ...] = (mean_depth, start)
     beside: tuple[Row, ...] = ()
-    reference: str = "baseline"
+
+    @property
+    def names(self) -> list[str]:
+        """Every row of the study by name, in the order in which tables show them."""
+        return [r.__name__ for r in (*self.references, *self.rows, *self.beside)]
 
     def row(self, name: str) -> Row:
         """The declaration of a row by its name."""
-        known = {r.__name__: r for r in (*self.rows, *self.beside)}
-        if name not in known:
-            raise ValueError(f"unknown row '{name}'; this study has {', '.join(known)}")
-        return known[name]
+        known = {r.__name__: r for r in (*self.references, *self.rows, *self.beside)}
+        return choose("row", name, known)
 
 
 STUDIES: dict[str, Study] = {
     "table1": Study(
-        rows=(mean_depth, baseline, adv, adv_ssim, sqrt_adv, balanced_adv_ssim, balanced_adv, ssim, balanced_ssim),
+        rows=(baseline, adv, adv_ssim, sqrt_adv, balanced_adv_ssim, balanced_adv, ssim, balanced_ssim),
         beside=(sqrel_adv,),
     ),
 }
@@ -217,6 +227,10 @@ def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:
     if name not in known:
         raise ValueError(f"unknown {kind} '{name}'; known: {', '.join(known)}")
     return known[name]
+
+
+# What a reference row takes over from `--set`: all rows must have one network and one form of data.
+SHARED = {"encoder", "pretrained", "align_corners", "frame", "crop", "rooms", "precision", "workers"}
 
 
 def experiment(
@@ -232,7 +246,9 @@ def experiment(
     e = declared(scale, recipe)
     e = replace(e, row=row, hypothesis=(declared.__doc__ or "").strip())
     for name, value in (settings or {}).items():
-        e = with_setting(e, name, value)
+        changed = with_setting(e, name, value)
+        if declared not in STUDIES[study].references or name.split(".")[0] in SHARED:
+            e = changed
     return e
 
 # %% ../nbs/50_experiments.ipynb #2c395831

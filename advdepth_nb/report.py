@@ -34,7 +34,7 @@ __all__ = ['METRICS', 'BUDGET', 'published', 'row_order', 'ours', 'readable', 'p
            'spread_out', 'plot_curves', 'plot_image_errors', 'shapes', 'draw_network', 'network_rows', 'figure1',
            'figure2', 'boundary_window', 'figure3', 'inference_ms', 'check_same_network', 'figure4', 'curves']
 
-# %% ../nbs/52_report.ipynb #d71f119f
+# %% ../nbs/52_report.ipynb #8d953669
 METRICS = {"rms": "rms", "rel": "rel", "log10": "log10", "delta1": "δ<1.25", "delta2": "δ<1.25²", "delta3": "δ<1.25³"}
 BUDGET = {"images": "images", "generator_steps": "G steps", "discriminator_steps": "D steps", "seconds": "seconds"}
 
@@ -46,8 +46,8 @@ def published() -> pd.DataFrame:
 
 def row_order(rows: Sequence[str], study: str) -> list[str]:
     """Rows in the order of the study's table; any other after them."""
-    declared = [r.__name__ for r in (*STUDIES[study].rows, *STUDIES[study].beside)] if study in STUDIES else []
-    return sorted(set(rows), key=lambda r: declared.index(r) if r in declared else len(declared))
+    declared = STUDIES[study].names
+    return sorted(set(rows), key=lambda r: (declared.index(r) if r in declared else len(declared), r))
 
 
 def ours(records: Records) -> pd.DataFrame:
@@ -66,7 +66,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["row"] = pd.Categorical(table["row"], order, ordered=True)
     return table.sort_values(["protocol", "row"], ascending=[False, True]).reset_index(drop=True)
 
-# %% ../nbs/52_report.ipynb #3eb7f82f
+# %% ../nbs/52_report.ipynb #7eda65dc
 def _cells(line: Mapping[str, Any]) -> dict[str, str]:
     """A line of the table as text: metric ± spread where there is one."""
     cells = {}
@@ -107,7 +107,9 @@ def caption(records: Records, protocol: str) -> str:
         f"{one['scene'].nunique()} scenes. {protocol_named(protocol).describe()} "
     )
     text += f"Mean ± standard deviation over {seeds} seeds." if seeds > 1 else "One seed: no spread, so no verdict."
-    budget = records.runs[records.runs["row"] != "mean_depth"]
+    if "start" in set(images["row"]):
+        text += " Every row begins from the weights of `start`."
+    budget = records.runs[records.runs["row"].isin(network_rows(records))]
     if budget["images"].nunique() > 1 or budget["generator_steps"].nunique() > 1:
         text += " Rows differ in images or generator steps: they are not like for like."
     if records.missing:
@@ -263,7 +265,7 @@ def plot_image_errors(images: pd.DataFrame) -> Axes:
     ax.legend(frameon=False)
     return ax
 
-# %% ../nbs/52_report.ipynb #0f189c1c
+# %% ../nbs/52_report.ipynb #301760a5
 def shapes(net: nn.Module, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
     """Output shape (C,H,W) of every named part of a network for an image of `size`; blocks of E as `E.0` … `E.3`."""
     seen: dict[str, tuple[int, ...]] = {}
@@ -396,9 +398,10 @@ def _one_run(records: Records, row: str) -> Path:
 
 
 def network_rows(records: Records) -> list[str]:
-    """Complete rows with a network, in the table's order."""
-    order = row_order(records.runs["row"], records.images["study"].iloc[0])
-    return [r for r in order if r != "mean_depth"]
+    """Complete rows of the table itself, without its references, in order."""
+    study = records.images["study"].iloc[0]
+    references = {r.__name__ for r in STUDIES[study].references}
+    return [r for r in row_order(records.runs["row"], study) if r not in references]
 
 
 def figure1(records: Records) -> Figure:

@@ -152,7 +152,7 @@ def from_settings(settings: Mapping[str, Any]) -> Experiment:
     made = {k: parts[k](**tuples(v)) if k in parts and v is not None else v for k, v in tuples(settings).items()}
     return Experiment(**made)
 
-# %% ../nbs/51_study.ipynb #f8e80954
+# %% ../nbs/51_study.ipynb #61006cc0
 def pick_device(device: str = "auto") -> str:
     """Lightning's accelerator name; "auto" is CUDA where there is one. Refuses what this machine lacks."""
     if device == "auto":
@@ -171,6 +171,7 @@ def train_run(
     seed: int = 0,
     device: str = "auto",
     fingerprint: str = "",
+    start: Path | str = "",  # folder of the run whose weights this one begins from
     say: Callable[[float, str], None] | None = None,
 ) -> dict[str, Any]:
     """Train one row with one seed, going on from the folder's checkpoint if it is this run's; returns the budget."""
@@ -184,6 +185,8 @@ def train_run(
         save_model(net.fit(train), e, folder)
         write_json(folder / "budget.json", budget := _budget(fabric, e, images=len(train)))
         return budget
+    if start:
+        net.load_state_dict(load_model(start)[0].state_dict())
     training_set, held_out = _hold_out(train, e, seed)
     optimizer = torch.optim.Adam(net.parameters(), lr=e.lr, weight_decay=e.weight_decay, fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -345,8 +348,8 @@ def evaluate_run(
     )  # fmt: skip
     return means
 
-# %% ../nbs/51_study.ipynb #d70dc113
-@dataclass(frozen=True)
+# %% ../nbs/51_study.ipynb #e3f715c0
+@dataclass(frozen=True, eq=False)  # a run is itself, not its fields; so it can be a key
 class Run:
     """One row with one seed: where it goes, and the fingerprint a finished one must carry."""
 
@@ -355,6 +358,11 @@ class Run:
     experiment: Experiment
     folder: Path
     fingerprint: str
+
+    @property
+    def start(self) -> Path | None:
+        """The folder of the run whose weights this one begins from."""
+        return self.folder.parents[1] / self.experiment.start / self.folder.name if self.experiment.start else None
 
     @property
     def state(self) -> str:
@@ -408,10 +416,13 @@ def make_plan(
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, not {seeds}")
     pick_device(device)
-    names = list(rows) if rows else [r.__name__ for r in declared.rows]
+    names = list(rows) if rows else ["mean_depth", *(r.__name__ for r in declared.rows)]
     if doubled := {n for n in names if names.count(n) > 1}:
         raise ValueError(f"row '{doubled.pop()}' is named twice")
     experiments = [experiment(n, study, scale, recipe, settings) for n in names]
+    for name in dict.fromkeys(e.start for e in experiments if e.start not in ("", *names)):
+        experiments.insert(0, experiment(name, study, scale, recipe, settings))
+    begins = {e.row: as_settings(e) for e in experiments}
     for e in experiments:
         smallest = PatchDiscriminator(width=1, n_layers=e.adversary.n_layers).minimum if e.adversary else 0
         if "adversarial" in e.losses and min(e.target) < smallest:
@@ -431,7 +442,7 @@ def make_plan(
     runs = []
     for e in experiments:
         for seed in range(1 if e.network == "mean_depth" else seeds):  # the mean knows no seed
-            facts = [study, e.row, seed, as_settings(e), described, __version__]
+            facts = [study, e.row, seed, as_settings(e), begins.get(e.start), described, __version__]
             fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
             runs.append(Run(e.row, seed, e, folder / "runs" / e.row / f"seed={seed}", fingerprint))
     return Plan(study, scale, recipe, data, device, folder, dict(settings or {}), tuple(runs))
@@ -478,7 +489,7 @@ def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any]) -> Pat
             shutil.rmtree(sockets, ignore_errors=True)
     raise AssertionError("unreachable")
 
-# %% ../nbs/51_study.ipynb #1cf028d5
+# %% ../nbs/51_study.ipynb #c33545e4
 def run_one(plan: Plan, run: Run, packed: Path) -> None:
     """Train and evaluate one run through its notebooks; whatever an older run with other settings left is cleared."""
     note = run.folder / "fingerprint"
@@ -490,9 +501,10 @@ def run_one(plan: Plan, run: Run, packed: Path) -> None:
         "out": str(run.folder.resolve()), "device": plan.device, "fingerprint": run.fingerprint,
     }  # fmt: skip
     if not ((run.folder / "budget.json").exists() and (run.folder / "train.ipynb").exists()):
+        begin = str(run.start.resolve()) if run.start else ""
         execute_notebook(
             "train", run.folder / "train.ipynb",
-            {**common, "scale": plan.scale, "recipe": plan.recipe, "settings": dict(plan.settings)},
+            {**common, "scale": plan.scale, "recipe": plan.recipe, "settings": dict(plan.settings), "start": begin},
         )  # fmt: skip
     execute_notebook("evaluate", run.folder / "evaluate.ipynb", common)
 
@@ -525,8 +537,9 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
     if not waiting:
         return {}
     packed = data_file(plan.runs[0].experiment, plan.data, say)
-    if jobs > 1:  # kernels inherit this; two kernels with all threads each would fight over the cores
-        os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+    # Kernels inherit these. Threads that spin while they wait make a shared core several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    cores = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
     todo, running, failed = list(waiting), {}, {}
     begun = time.monotonic()
 
@@ -537,9 +550,16 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
             failed[run] = (str(error).strip() or type(error).__name__).splitlines()[-1]
 
     told: dict[Run, str] = {}
+    place = {r: f"[{i}/{len(plan.runs)}] {r.row} seed {r.seed}" for i, r in enumerate(plan.runs, 1)}
     while todo or running:
-        while todo and len(running) < jobs:
-            run = todo.pop(0)
+        for run in [r for r in todo if any(r.start == f.folder for f in failed)]:
+            todo.remove(run)
+            failed[run] = "it begins from the weights of a run that failed"
+        begun_from = {r.folder for r in (*todo, *running)}
+        for run in [r for r in todo if r.start not in begun_from][: jobs - len(running)]:
+            todo.remove(run)
+            alone = any(r.start == run.folder for r in todo)  # the others wait for it: it gets every core
+            os.environ["OMP_NUM_THREADS"] = str(cores if alone else max(1, cores // jobs))
             running[run] = threading.Thread(target=work, args=(run,), daemon=True)
             running[run].start()
         time.sleep(0.25)
@@ -551,8 +571,7 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
                 text = f"failed: {failed[run]}" if run in failed else "done"
             if told.get(run) != text.split(", loss")[0] or finished:
                 told[run] = text.split(", loss")[0]
-                place = f"[{plan.runs.index(run) + 1}/{len(plan.runs)}] {run.row} seed {run.seed}"
-                say(f"{place:32s} {text:32s} {_time_left(begun, waiting, todo, running)}")
+                say(f"{place[run]:32s} {text:32s} {_time_left(begun, waiting, todo, running)}")
     return failed
 
 
