@@ -152,7 +152,7 @@ def from_settings(settings: Mapping[str, Any]) -> Experiment:
     made = {k: parts[k](**tuples(v)) if k in parts and v is not None else v for k, v in tuples(settings).items()}
     return Experiment(**made)
 
-# %% ../nbs/51_study.ipynb #61006cc0
+# %% ../nbs/51_study.ipynb #aa370a15
 def pick_device(device: str = "auto") -> str:
     """Lightning's accelerator name; "auto" is CUDA where there is one. Refuses what this machine lacks."""
     if device == "auto":
@@ -172,10 +172,12 @@ def train_run(
     device: str = "auto",
     fingerprint: str = "",
     start: Path | str = "",  # folder of the run whose weights this one begins from
+    threads: int = 0,  # 0: as many as torch finds
     say: Callable[[float, str], None] | None = None,
 ) -> dict[str, Any]:
     """Train one row with one seed, going on from the folder's checkpoint if it is this run's; returns the budget."""
     folder = Path(folder)
+    torch.set_num_threads(threads or torch.get_num_threads())
     train = PackedDepth(data, "train")
     accelerator = pick_device(device)
     fabric = Fabric(accelerator=accelerator, devices=1, precision=e.precision if accelerator != "cpu" else "32-true")
@@ -260,7 +262,7 @@ def _rms(net: nn.Module, data: Subset, e: Experiment) -> float:
     squared = [scores_of(net, f["image"][None], f["depth"][None], protocol, e)["mse"] for f in frames]
     return float(torch.cat(squared).nanmean().sqrt())
 
-# %% ../nbs/51_study.ipynb #d2f2c494
+# %% ../nbs/51_study.ipynb #e90ca1dd
 def fitting(protocol: Protocol, size: Sequence[int]) -> Protocol:
     """The protocol itself, or its scaled form for frames that are smaller than it or of another shape."""
     (height, width), (h, w) = size, protocol.frame
@@ -330,9 +332,11 @@ def evaluate_run(
     flip: bool = False,
     device: str = "auto",
     fingerprint: str = "",
+    threads: int = 0,  # 0: as many as torch finds
 ) -> pd.DataFrame:
     """Score a trained run on the test split; write `images.parquet`, then `metrics.json`, which makes it complete."""
     folder = Path(folder)
+    torch.set_num_threads(threads or torch.get_num_threads())
     net, e = load_model(folder)
     test = PackedDepth(data, "test")
     table = evaluate_model(net, e, test, protocols, flip, device, **keys, dataset=Path(data).stem, split="test")
@@ -489,8 +493,8 @@ def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any]) -> Pat
             shutil.rmtree(sockets, ignore_errors=True)
     raise AssertionError("unreachable")
 
-# %% ../nbs/51_study.ipynb #c33545e4
-def run_one(plan: Plan, run: Run, packed: Path) -> None:
+# %% ../nbs/51_study.ipynb #4f6a13c6
+def run_one(plan: Plan, run: Run, packed: Path, threads: int = 0) -> None:
     """Train and evaluate one run through its notebooks; whatever an older run with other settings left is cleared."""
     note = run.folder / "fingerprint"
     if run.folder.exists() and (not note.exists() or note.read_text() != run.fingerprint):
@@ -499,6 +503,7 @@ def run_one(plan: Plan, run: Run, packed: Path) -> None:
     common = {
         "study": plan.study, "row": run.row, "seed": run.seed, "data": str(packed.resolve()),
         "out": str(run.folder.resolve()), "device": plan.device, "fingerprint": run.fingerprint,
+        "threads": threads,
     }  # fmt: skip
     if not ((run.folder / "budget.json").exists() and (run.folder / "train.ipynb").exists()):
         begin = str(run.start.resolve()) if run.start else ""
@@ -537,15 +542,15 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
     if not waiting:
         return {}
     packed = data_file(plan.runs[0].experiment, plan.data, say)
-    # Kernels inherit these. Threads that spin while they wait make a shared core several times slower.
+    # Kernels inherit this. Threads that spin while they wait make a shared core several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    cores = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    cores = torch.get_num_threads()
     todo, running, failed = list(waiting), {}, {}
     begun = time.monotonic()
 
-    def work(run: Run) -> None:
+    def work(run: Run, threads: int) -> None:
         try:
-            run_one(plan, run, packed)
+            run_one(plan, run, packed, threads)
         except Exception as error:  # whatever a notebook may raise; the other rows go on
             failed[run] = (str(error).strip() or type(error).__name__).splitlines()[-1]
 
@@ -559,8 +564,8 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
         for run in [r for r in todo if r.start not in begun_from][: jobs - len(running)]:
             todo.remove(run)
             alone = any(r.start == run.folder for r in todo)  # the others wait for it: it gets every core
-            os.environ["OMP_NUM_THREADS"] = str(cores if alone else max(1, cores // jobs))
-            running[run] = threading.Thread(target=work, args=(run,), daemon=True)
+            threads = cores if alone else max(1, cores // jobs)
+            running[run] = threading.Thread(target=work, args=(run, threads), daemon=True)
             running[run].start()
         time.sleep(0.25)
         for run in list(running):

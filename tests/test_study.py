@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.xdist_group("study")  # one worker, so that what they share is made once
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
@@ -43,10 +44,11 @@ def wait_for(path: Path, process: subprocess.Popen, seconds=120):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, worlds):
-    """Two rows and the mean at the smallest scale, killed in the first run's first epochs, then finished."""
+    """The mean, the start and a row at the smallest scale, killed in that row's first epochs, then finished."""
     out = tmp_path_factory.mktemp("out")
-    words = ("ablate", "table1", "--scale", "smoke", "--rows", "mean_depth,adv", "--set", "epochs=6", "--out", out)
-    folder = out / "table1-rooms-smoke-report+epochs=6"
+    words = ("ablate", "table1", "--scale", "smoke", "--rows", "mean_depth,adv", "--out", out)
+    words = (*words, "--set", "epochs=6", "--set", "start=start")
+    folder = out / "table1-rooms-smoke-report+epochs=6+start=start"
     process = start(*words, data=worlds)
     wait_for(folder / "runs" / "adv" / "seed=0" / "checkpoint.pt", process)
     process.kill()  # as a power cut would
@@ -58,8 +60,8 @@ def study(tmp_path_factory, worlds):
 def test_a_killed_study_is_finished_by_the_same_command(study):
     folder, _, done = study
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 of 2 runs are done already" in done.stdout
-    for row in ("mean_depth", "adv"):
+    assert "2 of 3 runs are done already" in done.stdout
+    for row in ("mean_depth", "start", "adv"):
         run = folder / "runs" / row / "seed=0"
         for name in (
             "train.ipynb",
@@ -104,7 +106,7 @@ def test_a_finished_study_is_not_run_again(study, worlds):
     folder, words, _ = study
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
     again = command(*words, data=worlds)
-    assert again.returncode == 0 and "2 of 2 runs are done already" in again.stdout
+    assert again.returncode == 0 and "3 of 3 runs are done already" in again.stdout
     assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
 
 
@@ -185,7 +187,7 @@ def test_two_jobs_give_the_same_records_as_one(tmp_path, worlds):
 
 def test_the_plan_is_shown_and_nothing_is_run(tmp_path, worlds):
     done = command("ablate", "table1", "--seeds", 2, "--dry-run", "--out", tmp_path, data=worlds)
-    assert done.returncode == 0 and done.stdout.count("to do") == 8 * 2 + 1
+    assert done.returncode == 0 and done.stdout.count("to do") == (8 + 1) * 2 + 1
     assert "balanced_euclidean + gradient + surface_normal + adversarial + ssim_depth" in done.stdout
     assert not list(tmp_path.iterdir())
 
