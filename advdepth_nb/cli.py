@@ -23,7 +23,7 @@ app.add_typer(data_app, name="data")
 __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', 'parse_settings', 'ablate', 'train', 'evaluate',
            'report', 'predict', 'data_pack', 'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #c17c38e2
+# %% ../nbs/62_cli.ipynb #fd153a35
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[str, typer.Option(help="report, hu2019 or authors_code")]
 Data = Annotated[str, typer.Option(help="'rooms' (synthetic, no download), or a path in any layout that is read")]
@@ -126,7 +126,7 @@ def train(
             bar.set_postfix_str(text)
             bar.update(round(100 * share) - bar.n)
 
-        budget = train_run(run.experiment, packed, out, seed, device, run.fingerprint, say)
+        budget = train_run(run.experiment, packed, out, seed, device, run.fingerprint, say=say)
     typer.echo("\n".join(f"{k}: {v}" for k, v in budget.items()) + f"\nweights: {out}/model.safetensors")
 
 

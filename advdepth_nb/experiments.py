@@ -194,7 +194,7 @@ def start(scale: str, recipe: str) -> Experiment:
 def _instead_of_log_depth(term: str, e: Experiment) -> dict[str, float]:
     return {term if name == "log_depth" else name: weight for name, weight in e.losses.items()}
 
-# %% ../nbs/50_experiments.ipynb #892a20ba
+# %% ../nbs/50_experiments.ipynb #ef9300a7
 @dataclass(frozen=True)
 class Study:
     """Rows in the order of a table; references that stand above them; rows that are run on request only."""
@@ -246,9 +246,8 @@ def experiment(
     e = declared(scale, recipe)
     e = replace(e, row=row, hypothesis=(declared.__doc__ or "").strip())
     for name, value in (settings or {}).items():
-        changed = with_setting(e, name, value)
         if declared not in STUDIES[study].references or name.split(".")[0] in SHARED:
-            e = changed
+            e = with_setting(e, name, value)
     return e
 
 # %% ../nbs/50_experiments.ipynb #2c395831

@@ -149,12 +149,10 @@ def as_html(tables: Mapping[str, pd.DataFrame]) -> str:
     ]
     return "".join(t.style.apply(grey, axis=1).set_table_styles(style).to_html() for t in tables.values())
 
-# %% ../nbs/52_report.ipynb #887fc67c
+# %% ../nbs/52_report.ipynb #a3d3fe94
 def depth_colours() -> Any:
     """Perceptually uniform, near bright, unknown (masked) grey."""
-    cmap = plt.get_cmap("magma_r").copy()
-    cmap.set_bad("0.75")
-    return cmap
+    return plt.get_cmap("magma_r").with_extremes(bad="0.75")
 
 
 def show_depth(ax: Axes, depth: np.ndarray, low: float, high: float) -> Any:
@@ -165,8 +163,7 @@ def show_depth(ax: Axes, depth: np.ndarray, low: float, high: float) -> Any:
 
 def show_error(ax: Axes, error: np.ndarray, limit: float) -> Any:
     """Prediction minus truth (H,W) in metres, blue too near, red too far; NaN grey."""
-    cmap = plt.get_cmap("RdBu_r").copy()
-    cmap.set_bad("0.75")
+    cmap = plt.get_cmap("RdBu_r").with_extremes(bad="0.75")
     ax.set(xticks=[], yticks=[])
     return ax.imshow(np.ma.masked_invalid(error), cmap=cmap, vmin=-limit, vmax=limit)
 

@@ -552,19 +552,21 @@ def extent(piece: list[Part]) -> tuple[np.ndarray, np.ndarray]:
     centre = np.array([p.centre for p in piece])
     return (centre - reach).min(0), (centre + reach).max(0)
 
-# %% ../nbs/01_worlds.ipynb #9de9ba9e
+# %% ../nbs/01_worlds.ipynb #8908fa2b
 def colour(hue: float, saturation: float, value: float) -> tuple:
     """Linear RGB of an HSV colour as a screen shows it."""
     return tuple(c**2.2 for c in colorsys.hsv_to_rgb(hue % 1, saturation, value))
 
 
 def cloth(rng) -> Material:
+    """Fabric: plain, striped or checked."""
     a = colour(rng.random(), rng.uniform(0.1, 0.6), rng.uniform(0.3, 0.85))
     b = colour(rng.random(), rng.uniform(0.0, 0.5), rng.uniform(0.5, 0.95))
     return Material("stripes" if rng.random() < 0.25 else "cloth", a, b, rng.uniform(0.05, 0.12))
 
 
 def timber(rng) -> Material:
+    """Wood of a random tone."""
     hue, value = rng.uniform(0.05, 0.1), rng.uniform(0.3, 0.85)
     if rng.random() < 0.25:
         white = colour(rng.random(), 0.04, rng.uniform(0.8, 0.95))
@@ -574,15 +576,18 @@ def timber(rng) -> Material:
 
 
 def gloss(rng) -> Material:
+    """A plain, slightly shiny colour."""
     return Material("plain", colour(rng.random(), rng.uniform(0.3, 0.85), rng.uniform(0.4, 0.95)))
 
-# %% ../nbs/01_worlds.ipynb #baee633e
+# %% ../nbs/01_worlds.ipynb #92973994
 def legs(w, d, h, thick, material, kind=BOX) -> list[Part]:
+    """Four legs under a top of w x d at height h, metres."""
     x, y = (w - thick) / 2, (d - thick) / 2
     return [part(kind, i * x, j * y, 0, thick, thick, h, material) for i in (-1, 1) for j in (-1, 1)]
 
 
 def bed(rng) -> list[Part]:
+    """A bed with headboard and pillows."""
     w, d, h, wood, sheet, cover = (
         rng.uniform(1.0, 1.7),
         2.05,
@@ -601,6 +606,7 @@ def bed(rng) -> list[Part]:
 
 
 def sofa(rng) -> list[Part]:
+    """A sofa with cushions."""
     w, d, fabric, cushion = rng.uniform(1.5, 2.2), rng.uniform(0.8, 0.95), cloth(rng), cloth(rng)
     n, seat = (2 if w < 1.8 else 3), rng.uniform(0.38, 0.45)
     out = [part(BOX, 0, 0, 0.1, w, d, seat - 0.22, fabric), part(BOX, 0, d / 2 - 0.1, 0.1, w, 0.2, 0.72, fabric)]
@@ -620,6 +626,7 @@ def sofa(rng) -> list[Part]:
 
 
 def armchair(rng) -> list[Part]:
+    """An armchair: a sofa for one."""
     fabric, wood = cloth(rng), timber(rng)
     out = [part(BOX, 0, 0, 0.14, 0.5, 0.72, 0.28, fabric), part(BOX, 0, 0.3, 0.2, 0.7, 0.16, 0.68, fabric, 0, 0.15)]
     out += [part(BOX, s * 0.32, -0.02, 0.1, 0.14, 0.74, 0.48, fabric) for s in (-1, 1)]
@@ -627,6 +634,7 @@ def armchair(rng) -> list[Part]:
 
 
 def chair(rng, wood: Material | None = None) -> list[Part]:
+    """A chair with four legs and a back."""
     wood, seat, h = wood or timber(rng), cloth(rng), rng.uniform(0.43, 0.47)
     out = [*legs(0.42, 0.42, h, 0.04, wood), part(BOX, 0, 0, h, 0.44, 0.44, 0.04, seat)]
     out += [part(BOX, s * 0.19, 0.2, h, 0.04, 0.04, 0.48, wood) for s in (-1, 1)]
@@ -634,6 +642,7 @@ def chair(rng, wood: Material | None = None) -> list[Part]:
 
 
 def table(rng, w=None, d=None, h=None) -> list[Part]:
+    """A table of w x d x h metres, random where not given."""
     w, d, h = w or rng.uniform(1.1, 1.6), d or rng.uniform(0.7, 0.9), h or rng.uniform(0.72, 0.77)
     wood = timber(rng)
     if rng.random() < 0.3:
@@ -662,6 +671,7 @@ def chest(rng) -> list[Part]:
 
 
 def bookcase(rng) -> list[Part]:
+    """A bookcase with rows of books."""
     w, d, h, wood = rng.uniform(0.7, 1.2), 0.3, rng.uniform(1.3, 2.1), timber(rng)
     n = round(h / 0.36)
     step = (h - 0.05) / n
@@ -677,7 +687,7 @@ def bookcase(rng) -> list[Part]:
             out += [part(BOX, x, 0.03, i * step + 0.045, long, 0.2, step * rng.uniform(0.62, 0.85), spines)]
     return out
 
-# %% ../nbs/01_worlds.ipynb #4fb7c44a
+# %% ../nbs/01_worlds.ipynb #bc8c111c
 def lampshade(rng, h: float) -> list[Part]:
     """A lamp of height `h` that stands on the floor or on a table."""
     metal, glowing = (
@@ -694,6 +704,7 @@ def lampshade(rng, h: float) -> list[Part]:
 
 
 def plant(rng) -> list[Part]:
+    """A potted plant with leaves."""
     pot, h = gloss(rng), rng.uniform(0.6, 1.3)
     out = [part(CYLINDER, 0, 0, 0, 0.3, 0.3, 0.28, pot), part(CYLINDER, 0, 0, 0.2, 0.04, 0.04, 0.6 * h, timber(rng))]
     for _ in range(7):
@@ -707,11 +718,13 @@ def plant(rng) -> list[Part]:
 
 
 def bin_(rng) -> list[Part]:
+    """A waste bin."""
     s = rng.uniform(0.22, 0.32)
     return [part(CYLINDER, 0, 0, 0, s, s, 1.2 * s, gloss(rng))]
 
 
 def ball(rng) -> list[Part]:
+    """A ball on the floor."""
     s = rng.uniform(0.18, 0.5)
     return [
         part(
@@ -728,6 +741,7 @@ def ball(rng) -> list[Part]:
 
 
 def carton(rng) -> list[Part]:
+    """A cardboard box."""
     card = Material("wood", colour(0.085, 0.45, 0.72), colour(0.085, 0.45, 0.66))
     w, d, h = rng.uniform(0.25, 0.55, 3)
     out = [part(BOX, 0, 0, 0, w, d, h, card)]
@@ -737,6 +751,7 @@ def carton(rng) -> list[Part]:
 
 
 def monitor(rng) -> list[Part]:
+    """A monitor on its stand."""
     dark, w = Material("plain", (0.02, 0.02, 0.025)), rng.uniform(0.45, 0.65)
     out = [part(BOX, 0, 0, 0, 0.22, 0.16, 0.02, dark), part(BOX, 0, 0.03, 0, 0.05, 0.03, 0.2, dark)]
     screen = Material("picture", colour(rng.random(), 0.5, 0.8), (0.02, 0.03, 0.06), 0.3, glow=0.3 * rng.integers(2))
@@ -771,8 +786,9 @@ def laden(rng, piece: list[Part], n: int, first: list[Part] = []) -> list[Part]:
         )
     return piece
 
-# %% ../nbs/01_worlds.ipynb #e2bd8e13
+# %% ../nbs/01_worlds.ipynb #a993424f
 def desk(rng) -> list[Part]:
+    """A desk with a chair and what lies on it."""
     out = laden(
         rng, table(rng, rng.uniform(1.1, 1.5), 0.65), 3, monitor(rng) if rng.random() < 0.7 else lampshade(rng, 0.45)
     )
@@ -780,6 +796,7 @@ def desk(rng) -> list[Part]:
 
 
 def low_chest(rng) -> list[Part]:
+    """A low chest with things on it."""
     out = chest(rng)
     return (
         laden(rng, out, rng.integers(1, 4), lampshade(rng, 0.45) if rng.random() < 0.4 else [])
@@ -789,6 +806,7 @@ def low_chest(rng) -> list[Part]:
 
 
 def bed_with_stand(rng) -> list[Part]:
+    """A bed with a bedside table."""
     out = bed(rng)
     if rng.random() < 0.7:
         w = extent(out)[1][0]
@@ -800,6 +818,7 @@ def bed_with_stand(rng) -> list[Part]:
 
 
 def sofa_with_table(rng) -> list[Part]:
+    """A sofa with a low table before it."""
     out, y = sofa(rng), -1.15
     rug = replace(cloth(rng), texture="stripes" if rng.random() < 0.5 else "cloth", scale=rng.uniform(0.1, 0.4))
     if rng.random() < 0.6:
@@ -811,6 +830,7 @@ def sofa_with_table(rng) -> list[Part]:
 
 
 def dining(rng) -> list[Part]:
+    """A dining table with chairs around it."""
     out, wood, alike = table(rng), timber(rng), rng.integers(1 << 30)
     w, d = extent(out)[1][:2]
     out = laden(rng, out, rng.integers(1, 4))
@@ -875,7 +895,7 @@ def fits(piece: list[Part], placed: list, size: np.ndarray, margin: float) -> bo
         ((low - margin > h) | (high + margin < b))[:2].any() or low[2] > h[2] or high[2] < b[2] for b, h in placed
     )
 
-# %% ../nbs/01_worlds.ipynb #d373386d
+# %% ../nbs/01_worlds.ipynb #a18efdcd
 @lru_cache(maxsize=64)
 def furnish(
     scene: int,
@@ -946,6 +966,7 @@ def furnish(
 
 
 def door(rng) -> list[Part]:
+    """A door with its frame."""
     wood = timber(rng)
     knob = Material("plain", (0.35, 0.3, 0.2))
     leaf = replace(wood, texture="panels", scale=2.0)
@@ -954,6 +975,7 @@ def door(rng) -> list[Part]:
 
 
 def window(rng) -> list[Part]:
+    """A window: a bright panel in a frame, with curtains or without."""
     glow = Material(
         "window", colour(0.58, rng.uniform(0.05, 0.25), 1.0), colour(0.3, 0.25, 0.75), glow=rng.uniform(0.7, 1.4)
     )
@@ -971,6 +993,7 @@ def window(rng) -> list[Part]:
 
 
 def pendant(rng, at: np.ndarray, ceiling: float) -> list[Part]:
+    """A lamp that hangs from the ceiling at a point."""
     glowing, s = Material("plain", colour(0.11, rng.uniform(0.1, 0.3), 1.0), glow=1.5), rng.uniform(0.22, 0.4)
     cord = Material("plain", (0.1, 0.1, 0.1), glow=0.01)  # too thin to throw a shadow
     shade_ = part(rng.choice([BALL, CYLINDER]), *at[:2], at[2] - s / 3, s, s, 0.66 * s, glowing)
@@ -978,6 +1001,7 @@ def pendant(rng, at: np.ndarray, ceiling: float) -> list[Part]:
 
 
 def picture(rng) -> list[Part]:
+    """A framed picture."""
     w, h = rng.uniform(0.35, 0.9), rng.uniform(0.35, 0.75)
     art = Material("picture", colour(rng.random(), 0.7, 0.8), colour(rng.random(), 0.5, 0.6), rng.uniform(0.15, 0.4))
     return [part(BOX, 0, 0, 0, w, 0.03, h, art)]

@@ -52,16 +52,6 @@ def test_templates_keep_their_parameters_tag(name):
     assert papermill.inspect_notebook(str(ROOT / "nbs" / "runs" / f"{name}.ipynb"))
 
 
-def test_lines_of_notebooks_are_short():
-    import nbformat
-
-    for path in ROOT.glob("nbs/**/*.ipynb"):
-        for cell in nbformat.read(path, as_version=4).cells:
-            if cell.cell_type == "code":
-                long = [line for line in cell.source.splitlines() if len(line) > 120]
-                assert not long, f"{path.name}: {long[0]}"
-
-
 def test_nothing_here_names_a_machine():
     """No path of one machine may stand in what people get."""
     pattern = re.compile(r"/work/|/root/|/home/\w+/")
