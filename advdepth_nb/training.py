@@ -184,7 +184,7 @@ class Callback:
     def after_epoch(self, run: Training) -> None: ...
     def after_fit(self, run: Training) -> None: ...
 
-# %% ../nbs/31_training.ipynb #a86274f2
+# %% ../nbs/31_training.ipynb #9f498529
 def term_gradients(run: Training) -> dict[str, float]:
     """L2 norm of each weighted term's gradient with respect to the prediction of the current step."""
     norms = {}
@@ -207,7 +207,7 @@ class NaNGuard(Callback):
             if not torch.isfinite(run.prediction).all():
                 self.stop(run, "the prediction is not finite although every term and gradient before it was")
             bad = [name for name, term in run.terms.items() if not torch.isfinite(term)]
-            self.stop(run, " and ".join(f"the term '{name}' is {float(run.terms[name])}" for name in bad))
+            self.stop(run, " and ".join(f"the term '{name}' is {float(run.terms[name].detach())}" for name in bad))
 
     def before_update(self, run: Training) -> None:
         if not torch.isfinite(run.prediction.grad).all():
@@ -227,7 +227,7 @@ class NaNGuard(Callback):
             "or look at this batch's depth and mask"
         )
 
-# %% ../nbs/31_training.ipynb #6b139064
+# %% ../nbs/31_training.ipynb #32f0f460
 class History(Callback):
     """One row per logged step: every term, the total, the adversary's health, the gradient shares; as parquet."""
 
@@ -276,7 +276,7 @@ class Checkpoint(Callback):
         try:
             state = torch.load(self.path, map_location=run.fabric.device, weights_only=True)
         except Exception as error:
-            raise ValueError(f"{self.path} cannot be read ({error}); delete it to train from the start") from error
+            raise ValueError(f"{self.path} is damaged and cannot be read; delete it to train from the start") from error
         if state["fingerprint"] != self.fingerprint:
             return False
         run.load_state_dict(state["run"])

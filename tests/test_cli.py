@@ -30,6 +30,7 @@ def run(monkeypatch, capsys, *words):
         (["ablate", "table1", "--scale", "huge"], "unknown scale 'huge'; known: smoke, quick, standard, paper"),
         (["ablate", "table1", "--recipe", "mine"], "unknown recipe 'mine'"),
         (["ablate", "table1", "--recipe", "hu2019"], "describes no discriminator"),
+        (["ablate", "table1", "--recipe", "authors_code"], "4 layers need 48 pixels a side"),
         (["ablate", "table1", "--seeds", "0"], "seeds must be at least 1"),
         (["ablate", "table1", "--seeds", "many"], "--seeds"),
         (["ablate", "table1", "--jobs", "0"], "--jobs must be at least 1"),
