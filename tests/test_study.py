@@ -22,14 +22,14 @@ def worlds(tmp_path_factory) -> Path:
 
 def command(*words, data: Path, timeout=300):
     return subprocess.run(
-        [sys.executable, "-m", "advdepth_nb.cli", *map(str, words)], env={**ENV, "ADVDEPTH_DATA": str(data)},
+        [sys.executable, "-m", "advdepth_nb", *map(str, words)], env={**ENV, "ADVDEPTH_DATA": str(data)},
         capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
 
 
 def start(*words, data: Path):
     return subprocess.Popen(
-        [sys.executable, "-m", "advdepth_nb.cli", *map(str, words)], env={**ENV, "ADVDEPTH_DATA": str(data)},
+        [sys.executable, "-m", "advdepth_nb", *map(str, words)], env={**ENV, "ADVDEPTH_DATA": str(data)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

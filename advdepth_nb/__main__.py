@@ -1,0 +1,5 @@
+"""`python -m advdepth_nb` is the command `advdepth`."""
+
+from advdepth_nb.cli import main
+
+main()
