@@ -223,11 +223,14 @@ def data_info(source: Annotated[Path, typer.Argument(help="data in any layout, o
         f"{(frame.depth == 0).mean():.1%} unknown, quantum {1000 * frame.quantum:.1f} mm"
     )
 
-# %% ../nbs/62_cli.ipynb #d470a052
+# %% ../nbs/62_cli.ipynb #1ab0ea82
 def main() -> None:
     """The entry point: a user's mistake is one sentence on stderr and exit code 2; Ctrl-C is 130 and says how to go on."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code == 130:  # some versions of typer catch Ctrl-C themselves
+            raise KeyboardInterrupt
+        sys.exit(code)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(_refuse(str(error)))
     except (KeyboardInterrupt, typer.Abort):
