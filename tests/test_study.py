@@ -20,7 +20,7 @@ def worlds(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("worlds")
 
 
-def command(*words, data: Path, timeout=300):
+def command(*words, data: Path, timeout=900):
     return subprocess.run(
         [sys.executable, "-m", "advdepth_nb", *map(str, words)], env={**ENV, "ADVDEPTH_DATA": str(data)},
         capture_output=True, text=True, timeout=timeout, check=False,
@@ -34,7 +34,7 @@ def start(*words, data: Path):
     )  # fmt: skip
 
 
-def wait_for(path: Path, process: subprocess.Popen, seconds=120):
+def wait_for(path: Path, process: subprocess.Popen, seconds=900):
     begun = time.monotonic()
     while not path.exists():
         assert process.poll() is None, process.communicate()[1]
