@@ -23,7 +23,7 @@ app.add_typer(data_app, name="data")
 __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', 'parse_settings', 'ablate', 'train', 'evaluate',
            'report', 'predict', 'data_pack', 'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #fd153a35
+# %% ../nbs/62_cli.ipynb #0d2109dc
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[str, typer.Option(help="report, hu2019 or authors_code")]
 Data = Annotated[str, typer.Option(help="'rooms' (synthetic, no download), or a path in any layout that is read")]
@@ -92,7 +92,9 @@ def _report(folder: Path, packed: Path, refresh: bool | None = None) -> None:
     columns = ["row", "rms", "rel", "log10", "delta1", "delta2", "delta3", "seeds", "generator_steps", "seconds"]
     for protocol, part in ours.groupby("protocol", sort=False):
         typer.echo(f"\nprotocol {protocol}\n{part[columns].to_string(index=False, float_format=lambda v: f'{v:.3f}')}")
-    typer.echo(f"\ntable:   {folder}/table1.md (.csv, .html)\nfigures: {folder}/fig1.png … fig4.png, curves.png (and .pdf)")
+    typer.echo(f"\ntable:   {folder}/table1.md (.csv, .html)")
+    if figures := sorted(folder.glob("*.png")):
+        typer.echo(f"figures: {folder}/ {', '.join(f.name for f in figures)} (and .pdf)")
 
 
 @app.command()

@@ -16,8 +16,8 @@ from torch import Tensor
 from .geometry import gradient_normals, masked_mean, sobel, whole_windows
 
 # %% auto #0
-__all__ = ['TERMS', 'RECIPES', 'known', 'log_depth', 'balanced', 'balanced_euclidean', 'root', 'sqrt_depth', 'squared_relative',
-           'gradient', 'surface_normal', 'ssim', 'ssim_depth', 'depth_losses']
+__all__ = ['TERMS', 'RECIPES', 'known', 'log_depth', 'balanced', 'balanced_euclidean', 'euclidean', 'root', 'sqrt_depth',
+           'squared_relative', 'gradient', 'surface_normal', 'ssim', 'ssim_depth', 'depth_losses']
 
 # %% ../nbs/20_losses.ipynb #2e573190
 def known(
@@ -77,6 +77,15 @@ def balanced_euclidean(
     half_squares = (balanced(pred, a1, a2, limit) - balanced(target, a1, a2, limit)) ** 2 / 2
     # Under the mask both maps are equal, so the sum needs no mask.
     return masked_mean(half_squares, mask) if reduction == "mean" else half_squares.sum()
+
+# %% ../nbs/20_losses.ipynb #6067ee9f
+def euclidean(
+    pred: Tensor,  # (B,1,H,W) metres
+    target: Tensor,  # (B,1,H,W) metres
+    mask: Tensor | None = None,  # (B,1,H,W) bool
+) -> Tensor:
+    """Half the mean squared error, metres^2."""
+    return balanced_euclidean(pred, target, mask, a1=1.0, a2=0.0, limit=None)
 
 # %% ../nbs/20_losses.ipynb #80daa14b
 def root(
@@ -177,11 +186,13 @@ def ssim_depth(
         per_pixel = share * error + (1 - share) * dissimilarity
     return masked_mean(per_pixel, None if mask is None else whole_windows(mask, window))
 
-# %% ../nbs/20_losses.ipynb #6535a5ff
+# %% ../nbs/20_losses.ipynb #aba0259d
 TERMS: dict[str, Callable[..., Tensor]] = {
     term.__name__: term
-    for term in (log_depth, balanced_euclidean, sqrt_depth, squared_relative, gradient, surface_normal, ssim_depth)
-}
+    for term in (
+        log_depth, euclidean, balanced_euclidean, sqrt_depth, squared_relative, gradient, surface_normal, ssim_depth
+    )
+}  # fmt: skip
 RECIPES: dict[str, dict[str, dict]] = {
     "report": {},  # the defaults above: the report's text with its errata corrected
     "hu2019": {"log_depth": {"alpha": 0.5}, "gradient": {"alpha": 0.5}},

@@ -46,7 +46,7 @@ __all__ = ['data_root', 'data_file', 'packed_once', 'data_name', 'MeanDepth', 'b
            'summaries', 'evaluate_run', 'Run', 'Plan', 'make_plan', 'template', 'execute_notebook', 'run_one',
            'progress_file', 'run_plan', 'Records', 'collect']
 
-# %% ../nbs/51_study.ipynb #fdd8243e
+# %% ../nbs/51_study.ipynb #b3ae9843
 def data_root() -> Path:
     """Where packed files are kept: $ADVDEPTH_DATA, or `data/` below the current folder."""
     return Path(os.environ.get("ADVDEPTH_DATA", "data"))
@@ -60,13 +60,13 @@ def data_file(e: Experiment, data: str = "rooms", say: Callable[[str], None] = p
     """
     if data != "rooms":
         source = open_source(data)
-        both = {source[i].split for i in (0, len(source) - 1)} == {"train", "test"}
-        return packed_once(data, say, test_share=None if both else 0.2)
+        divided = len({r.split for r in source.records}) == 2
+        return packed_once(data, say, test_share=None if divided else 0.2)
     r = e.rooms
     if r is None:
         raise ValueError(f"scale '{e.scale}' trains on NYU Depth v2, not on rooms; give --data PATH")
     name = f"rooms-{r.train_scenes}+{r.test_scenes}x{r.views}-{r.train_size[0]}x{r.train_size[1]}.h5"
-    return pack_rooms(data_root() / name, **vars(r))
+    return pack_rooms(data_root() / name, **vars(r), workers=torch.get_num_threads() if sys.platform == "linux" else 0)
 
 
 def packed_once(data: str, say: Callable[[str], None] = print, test_share: float | None = None) -> Path:
@@ -153,7 +153,7 @@ def from_settings(settings: Mapping[str, Any]) -> Experiment:
     made = {k: parts[k](**tuples(v)) if k in parts and v is not None else v for k, v in tuples(settings).items()}
     return Experiment(**made)
 
-# %% ../nbs/51_study.ipynb #aa370a15
+# %% ../nbs/51_study.ipynb #a44868d4
 def pick_device(device: str = "auto") -> str:
     """Lightning's accelerator name; "auto" is CUDA where there is one. Refuses what this machine lacks."""
     if device == "auto":
@@ -215,7 +215,6 @@ def train_run(
     save_model(net, e, folder)
     budget = _budget(fabric, e, run.images, run.step, adversary.steps if adversary else 0, run.seconds)
     write_json(folder / "budget.json", budget)
-    checkpoint.path.unlink()  # the weights are saved; the optimisers' state is three times as large
     return budget
 
 
@@ -494,7 +493,7 @@ def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any]) -> Pat
             shutil.rmtree(sockets, ignore_errors=True)
     raise AssertionError("unreachable")
 
-# %% ../nbs/51_study.ipynb #4f6a13c6
+# %% ../nbs/51_study.ipynb #5c377c61
 def run_one(plan: Plan, run: Run, packed: Path, threads: int = 0) -> None:
     """Train and evaluate one run through its notebooks; whatever an older run with other settings left is cleared."""
     note = run.folder / "fingerprint"
@@ -512,6 +511,8 @@ def run_one(plan: Plan, run: Run, packed: Path, threads: int = 0) -> None:
             "train", run.folder / "train.ipynb",
             {**common, "scale": plan.scale, "recipe": plan.recipe, "settings": dict(plan.settings), "start": begin},
         )  # fmt: skip
+        # The weights are saved; the optimisers' state is three times as large. Only now: a kill before goes on from it.
+        (run.folder / "checkpoint.pt").unlink(missing_ok=True)
     execute_notebook("evaluate", run.folder / "evaluate.ipynb", common)
 
 

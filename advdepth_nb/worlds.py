@@ -17,9 +17,9 @@ from torch import Tensor
 from .geometry import NYU_CAMERA, Camera
 
 # %% auto #0
-__all__ = ['BOX', 'CYLINDER', 'BALL', 'SHELL', 'TEXTURES', 'RUN', 'KINDS', 'LOOSE', 'Solids', 'hit', 'footprints', 'trace',
-           'faces', 'occlusion_edges', 'lattice', 'value_noise', 'Material', 'texture', 'paint', 'clearance', 'Lamp',
-           'visibility', 'openness', 'shade', 'tone_map', 'Part', 'part', 'moved', 'extent', 'colour', 'cloth',
+__all__ = ['BOX', 'CYLINDER', 'BALL', 'SHELL', 'TILE', 'NEAR', 'TEXTURES', 'RUN', 'KINDS', 'LOOSE', 'Solids', 'hit', 'footprints',
+           'trace', 'faces', 'occlusion_edges', 'lattice', 'value_noise', 'Material', 'texture', 'paint', 'clearance',
+           'Lamp', 'visibility', 'openness', 'shade', 'tone_map', 'Part', 'part', 'moved', 'extent', 'colour', 'cloth',
            'timber', 'gloss', 'legs', 'bed', 'sofa', 'armchair', 'chair', 'table', 'chest', 'bookcase', 'lampshade',
            'plant', 'bin_', 'ball', 'carton', 'monitor', 'trifle', 'laden', 'desk', 'low_chest', 'bed_with_stand',
            'sofa_with_table', 'dining', 'Room', 'against', 'fits', 'furnish', 'door', 'window', 'pendant', 'picture',
@@ -47,13 +47,13 @@ class Solids:
         scaled = self.axes / self.half[:, :, None]
         return np.concatenate([scaled, -np.einsum("pij,pj->pi", scaled, self.centre)[:, :, None]], axis=2)
 
-# %% ../nbs/01_worlds.ipynb #c4a2af09
+# %% ../nbs/01_worlds.ipynb #6edde2ec
 def hit(
     kind: int,  # BOX, CYLINDER, BALL or SHELL
-    start: Tensor,  # (3,1,1) where all rays begin, in the unit solid's coordinates
-    step: Tensor,  # (3,H,W) the rays' directions, there
+    start: Tensor,  # (3,...) where the rays begin, in the unit solid's coordinates; broadcasts with `step`
+    step: Tensor,  # (3,...) the rays' directions, there
 ) -> Tensor:
-    """How many steps to the surface, `(H,W)`; inf where the ray misses it or begins inside it."""
+    """How many steps to the surface, `(...)`; inf where the ray misses it or begins inside it."""
     one, other = (-1 - start) / step, (1 - start) / step
     near, far = torch.minimum(one, other), torch.maximum(one, other)
     if kind == SHELL:
@@ -69,18 +69,57 @@ def hit(
     near, far = near.amax(0), far.amin(0)
     return torch.where((near < far) & (near > 0), near, torch.inf)
 
-# %% ../nbs/01_worlds.ipynb #1868590e
+# %% ../nbs/01_worlds.ipynb #e5cb719b
+TILE = 4  # pixels
+NEAR = 1e-6  # metres before the camera; nothing nearer is seen
+
+
 def footprints(solids: Solids, camera: Camera) -> np.ndarray:
     """The window of pixels that can see each solid, `(P,4)`: top, bottom, left, right (ends excluded)."""
     signs = np.stack(np.meshgrid(*[[-1, 1]] * 3), -1).reshape(8, 1, 3)
     corners = np.einsum("kpi,pij->kpj", signs * solids.half, solids.axes) + solids.centre
-    z = corners[..., 2]
-    u = camera.fx * corners[..., 0] / z.clip(0.05) + camera.cx
-    v = camera.fy * corners[..., 1] / z.clip(0.05) + camera.cy
-    window = np.stack([v.min(0) - 1, v.max(0) + 2, u.min(0) - 1, u.max(0) + 2], axis=1)
-    window[z.min(0) < 0.05] = [0, camera.height, 0, camera.width]  # reaches behind the camera: look everywhere
-    window[z.max(0) < 0] = 0
+    nearest, farthest = corners[..., 2].min(0), corners[..., 2].max(0)
+    cut = (nearest < NEAR) & (farthest > NEAR)
+    window = _window(corners, camera)
+    window[cut] = _window(_before(corners[:, cut]), camera)
+    window[farthest <= NEAR] = 0
     return window.clip(0, [camera.height, camera.height, camera.width, camera.width]).astype(int)
+
+
+def _before(corners: np.ndarray) -> np.ndarray:
+    """What spans the part before the camera of solids with corners `(8,P,3)`, `(64,P,3)`; NaN fills it up."""
+    here, there = corners[:, None], corners[None]
+    z, rise = here[..., 2:], there[..., 2:] - here[..., 2:]
+    with np.errstate(divide="ignore", invalid="ignore"):  # from a corner behind to one before, as far as NEAR
+        share = np.where(z >= NEAR, 0.0, np.where(z + rise > NEAR, (NEAR - z) / rise, np.nan))
+    points = here + share * (there - here)
+    points[..., 2] = points[..., 2].clip(NEAR)  # not a rounding error behind it
+    return points.reshape(64, -1, 3)
+
+
+def _window(points: np.ndarray, camera: Camera) -> np.ndarray:
+    """Window of pixels around points `(K,P,3)`, with a margin of one, `(P,4)`."""
+    x, y, z = np.moveaxis(points, -1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        u, v = camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy
+    low, high = np.fmin.reduce([v, u], axis=1) - 1, np.fmax.reduce([v, u], axis=1) + 2
+    return np.stack([low[0], high[0], low[1], high[1]], axis=1)
+
+
+def _tiles(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every pair of a solid and a tile of its window `(P,4)`: the solid, the tile's row and its column, `(K,)`."""
+    first, last = windows[:, ::2] // TILE, -(-windows[:, 1::2] // TILE)
+    tall, wide = (last - first).T
+    count = tall * wide
+    which = np.repeat(np.arange(len(windows)), count)
+    n = np.arange(len(which)) - (count.cumsum() - count)[which]
+    return which, first[which, 0] + n // wide[which], first[which, 1] + n % wide[which]
+
+
+def _table(values: np.ndarray, index: Tensor) -> Tensor:
+    """Columns of a (P,C) table, `(C,N)` float32."""
+    table = torch.tensor(np.ascontiguousarray(values.T), dtype=torch.float32, device=index.device)
+    return table.index_select(1, index)
 
 
 def trace(
@@ -89,23 +128,29 @@ def trace(
     device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor]:
     """Depth in metres and the index of the solid seen, both `(H,W)`; inf and -1 where there is none."""
-    rays = camera.rays(device)
-    depth = torch.full(rays.shape[1:], torch.inf, device=device)
-    seen = torch.full(rays.shape[1:], -1, device=device)
-    rows = torch.tensor(solids.rows(), dtype=torch.float32, device=device)
-    for i, (top, bottom, left, right) in enumerate(footprints(solids, camera)):
-        if top >= bottom or left >= right:
-            continue
-        m = rows[i, :, :, None, None]
-        step = (m[:, 0] * rays[0, :1, left:right] + m[:, 2]) + m[:, 1] * rays[1, top:bottom, :1]
-        t = hit(solids.kind[i], m[:, 3], step)
-        window = depth[top:bottom, left:right]
-        nearer = t < window
-        seen[top:bottom, left:right].masked_fill_(nearer, i)
-        window.copy_(torch.where(nearer, t, window))
-    return depth, seen
+    tall, wide = -(-camera.height // TILE), -(-camera.width // TILE)
+    rays = replace(camera, height=tall * TILE, width=wide * TILE).rays(device)
+    x, y = rays[0, 0].reshape(wide, TILE).T.contiguous(), rays[1, :, 0].reshape(tall, TILE).T.contiguous()
+    rows = solids.rows().reshape(-1, 12)
+    pairs = np.stack(_tiles(footprints(solids, camera)))
+    kinds = solids.kind[pairs[0]]
+    # The bits of a positive float are ordered as it is: with them above the solid's index, the least is the nearest.
+    nearest = torch.full((TILE * TILE, tall * wide), torch.iinfo(torch.int64).max, device=device)
+    for kind in np.flatnonzero(np.bincount(kinds)):
+        which, row, column = torch.as_tensor(pairs[:, kinds == kind], device=device)
+        m = _table(rows, which).reshape(3, 4, 1, -1)
+        across = m[:, 0] * x.index_select(1, column) + m[:, 2]
+        step = across[:, None] + (m[:, 1] * y.index_select(1, row))[:, :, None]
+        t = hit(kind, m[:, 3, None], step).flatten(0, 1)
+        key = (t.view(torch.int32).long() << 32) + which
+        nearest.scatter_reduce_(1, (row * wide + column).expand_as(key), key, "amin")
+    nearest = nearest.reshape(TILE, TILE, tall, wide).permute(2, 0, 3, 1).reshape(tall * TILE, wide * TILE)
+    nearest = nearest[: camera.height, : camera.width].contiguous()
+    depth, seen = (nearest >> 32).int().view(torch.float32), nearest & 0xFFFFFFFF
+    missed = ~(depth < torch.inf)
+    return depth.masked_fill(missed, torch.inf), seen.masked_fill(missed, -1)
 
-# %% ../nbs/01_worlds.ipynb #fe7a6322
+# %% ../nbs/01_worlds.ipynb #a98b8fbb
 def faces(
     solids: Solids,  # in the camera's frame
     points: Tensor,  # (3,N) metres, on the surface of ...
@@ -127,12 +172,6 @@ def faces(
     normal = sum(gradient[k] * _table(solids.axes[:, k], seen) for k in range(3))
     normal = normal / (normal * normal).sum(0).sqrt()
     return torch.where(kind == SHELL, -normal, normal), own * half, axis
-
-
-def _table(values: np.ndarray, index: Tensor) -> Tensor:
-    """Columns of a (P,C) table, `(C,N)` float32."""
-    table = torch.tensor(np.ascontiguousarray(values.T), dtype=torch.float32, device=index.device)
-    return table.index_select(1, index)
 
 # %% ../nbs/01_worlds.ipynb #afeaf9f0
 def occlusion_edges(
@@ -163,17 +202,18 @@ def occlusion_edges(
         edge[b] |= broken
     return edge
 
-# %% ../nbs/01_worlds.ipynb #82b814f2
+# %% ../nbs/01_worlds.ipynb #ed6ac550
 def lattice(
-    i: Tensor,  # int64
-    j: Tensor,  # int64
-    seed: Tensor | int = 0,  # int64
+    i: Tensor,  # whole numbers
+    j: Tensor,
+    seed: Tensor | int = 0,
 ) -> Tensor:
-    """A random number in [0, 1) for every lattice point, float32; all arithmetic is in integers below 2^63."""
-    h = (i * 0x27D4EB2F + j * 0x165667B1 + seed * 0x1E3779B1) & 0xFFFFFFFF
+    """A random number in [0, 1) for every lattice point, float32; all arithmetic is in integers modulo 2^32."""
+    i, j, seed = i.int(), j.int(), torch.as_tensor(seed, device=i.device).int()  # these wrap around, and are fast
+    h = i * 0x27D4EB2F + j * 0x165667B1 + seed * 0x1E3779B1
     for _ in range(2):
-        h = ((h ^ (h >> 15)) * 0x45D9F3B) & 0xFFFFFFFF
-    return (h >> 8).float() * 2.0**-24
+        h = (h ^ ((h >> 15) & 0x1FFFF)) * 0x45D9F3B  # masked, because a shift to the right repeats the sign
+    return ((h >> 8) & 0xFFFFFF).float() * 2.0**-24
 
 
 def value_noise(
@@ -185,9 +225,9 @@ def value_noise(
     i, j = u.floor(), v.floor()
     s, t = u - i, v - j
     s, t = s * s * (3 - 2 * s), t * t * (3 - 2 * t)
-    i, j = i.long(), j.long()
-    upper = (1 - s) * lattice(i, j, seed) + s * lattice(i + 1, j, seed)
-    lower = (1 - s) * lattice(i, j + 1, seed) + s * lattice(i + 1, j + 1, seed)
+    corner = torch.stack([i, i + 1]), torch.stack([j, j + 1])[:, None]
+    value = lattice(*corner, seed)  # (2,2,...): above and below, left and right
+    upper, lower = (1 - s) * value[:, 0] + s * value[:, 1]
     return (1 - t) * upper + t * lower
 
 # %% ../nbs/01_worlds.ipynb #655f2d4a
@@ -293,7 +333,7 @@ def texture(
         return torch.where((v + face[1]) / (2 * face[1]) < tall, spine + 0.4 * band, 0.03)
     return a * (0.97 + 0.06 * value_noise(8 * u, 8 * v, seed))
 
-# %% ../nbs/01_worlds.ipynb #10680f18
+# %% ../nbs/01_worlds.ipynb #1c0ef04b
 def paint(
     materials: list[Material],
     which: Tensor,  # (N,) material of each point
@@ -306,18 +346,22 @@ def paint(
     """Albedo of every point, linear RGB, `(3,N)`."""
     u, face_u = torch.where(axis == 0, own[1], own[0]), torch.where(axis == 0, half[1], half[0])
     v, face_v = torch.where(axis == 2, own[1], own[2]), torch.where(axis == 2, half[1], half[2])
-    a, b = (_table(np.array([getattr(m, c) for m in materials]), which) for c in "ab")
-    scale = _table(np.array([[m.scale] for m in materials]), which)[0]
+    places = torch.stack([u, v, face_u, face_v, pixel])
+    paints = torch.tensor([(*m.a, *m.b, m.scale) for m in materials], dtype=torch.float32, device=which.device).T
     names = [m.texture for m in materials]
     code = torch.tensor([TEXTURES.index(name) for name in names], device=which.device)[which]
-    colour = torch.empty_like(a)
+    colour = torch.empty_like(own)
     for name in sorted(set(names)):
         n = (code == TEXTURES.index(name)).nonzero()[:, 0]
-        part = [x.index_select(-1, n) for x in (u, v, face_u, face_v, a, b, scale, which + 4099 * seed, pixel)]
-        colour.index_copy_(1, n, texture(name, part[0], part[1], (part[2], part[3]), *part[4:]))
+        if not len(n):
+            continue
+        (u, v, *face, pixel), material = places.index_select(1, n), which.index_select(0, n)
+        coat = paints.index_select(1, material)
+        pattern = texture(name, u, v, tuple(face), coat[:3], coat[3:6], coat[6], material + 4099 * seed, pixel)
+        colour.index_copy_(1, n, pattern)
     return colour
 
-# %% ../nbs/01_worlds.ipynb #37ad0702
+# %% ../nbs/01_worlds.ipynb #187e0dfc
 def clearance(
     kind: int,
     start: Tensor,  # (3,...) points in the solid's own coordinates, metres
@@ -328,11 +372,14 @@ def clearance(
     """How far the path to the lamp passes outside the solid (negative: through it), and how far along, metres."""
     if kind == BOX:
         speed = way.abs().clamp(min=1e-6)
-        middle = torch.where(way > 0, -start, start) / speed
-        near, far = middle - half / speed, middle + half / speed
-        gap = torch.maximum((-far * speed).amax(0), ((near - length) * speed).amax(0))
-        for i, j in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]:
-            gap = torch.maximum(gap, (near[i] - far[j]) * speed[i] * speed[j] / (speed[i] + speed[j]))
+        middle = start / _against(way, speed)
+        across = half / speed
+        near, far = middle - across, middle + across
+        gap = torch.maximum(-(far * speed).amin(0), ((near - length) * speed).amax(0))
+        for i, j in [(0, 1), (0, 2), (1, 2)]:
+            both = speed[i] + speed[j]
+            gap = torch.maximum(gap, (near[i] - far[j]).mul_(speed[i]).mul_(speed[j]).div_(both))
+            gap = torch.maximum(gap, (near[j] - far[i]).mul_(speed[j]).mul_(speed[i]).div_(both))
         along = 0.5 * (near.amax(0) + far.amin(0))
     else:
         n = 2 if kind == CYLINDER else 3
@@ -341,7 +388,7 @@ def clearance(
         lower, upper = torch.zeros_like(length), length
         if kind == CYLINDER:
             speed = way_n[2].abs().clamp(min=1e-6)
-            middle = torch.where(way_n[2] > 0, -start[2], start[2]) / speed
+            middle = start[2] / _against(way_n[2], speed)
             lower, upper = torch.maximum(lower, middle - 1 / speed), torch.minimum(upper, middle + 1 / speed)
         along = torch.minimum(torch.maximum(along, lower), upper)
         miss = start[:n] + along * way_n[:n]
@@ -349,7 +396,12 @@ def clearance(
         gap = torch.where(lower > upper, torch.maximum(gap, lower - upper), gap)
     return gap, torch.minimum(along.clamp(min=0), length)
 
-# %% ../nbs/01_worlds.ipynb #8f50bac2
+
+def _against(way: Tensor, speed: Tensor) -> Tensor:
+    """`-speed` where `way` is positive, else `speed`; on a CPU a choice by `torch.where` costs ten times as much."""
+    return torch.copysign(speed, 0 - way)  # not -way, which for 0 is -0, a negative number to copysign
+
+# %% ../nbs/01_worlds.ipynb #6a4202a6
 @dataclass(frozen=True)
 class Lamp:
     """A small round lamp; light falls with the square of the distance."""
@@ -363,30 +415,44 @@ RUN = 8  # points are sieved in runs of this many neighbours
 
 
 def _runs(x: Tensor) -> Tensor:
-    """`(C,N)` as `(C,R,RUN)`; the last value fills the last run."""
+    """`(C,N)` as `(C,RUN,R)`; the last value fills the last run."""
     missing = -x.shape[1] % RUN
-    return torch.cat([x, x[:, -1:].expand(-1, missing)], dim=1).reshape(len(x), -1, RUN)
+    x = torch.cat([x, x[:, -1:].expand(-1, missing)], dim=1)
+    return x.reshape(len(x), -1, RUN).transpose(1, 2).contiguous()
+
+
+def _pick(x: Tensor, run: Tensor) -> Tensor:
+    """Some runs `(C,RUN,K)` of `(C,RUN,R)`."""
+    return x.flatten(0, 1).index_select(1, run).unflatten(0, x.shape[:2])  # tables are what index_select is fast on
 
 
 def _ball(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre `(3,R)` and radius `(R,)` of a ball around every run of points `(3,R,RUN)`."""
-    low, high = points.amin(2), points.amax(2)
+    """Centre `(3,R)` and radius `(R,)` of a ball around every run of points `(3,RUN,R)`."""
+    low, high = points.amin(1), points.amax(1)
     return (low + high) / 2, ((high - low) ** 2).sum(0).sqrt() / 2
 
 
 def _turned(solids: Solids, which: Tensor, x: Tensor) -> Tensor:
-    """Runs of vectors `(3,K,RUN)` along the axes of each one's solid."""
-    axes = _table(solids.axes.reshape(-1, 9), which).reshape(3, 3, -1, 1)
-    return axes[:, 0] * x[0] + axes[:, 1] * x[1] + axes[:, 2] * x[2]
+    """Runs of vectors `(3,RUN,K)` along the axes of each one's solid."""
+    axes = _table(solids.axes.reshape(-1, 9), which).reshape(3, 3, 1, -1)
+    return (axes[:, 0] * x[0]).add_(axes[:, 1] * x[1]).add_(axes[:, 2] * x[2])
 
 
 def _own(solids: Solids, which: Tensor, points: Tensor) -> Tensor:
-    """Runs of points `(3,K,RUN)` in the coordinates of each one's solid, metres."""
-    return (
-        _turned(solids, which, points) - _table(np.einsum("pij,pj->pi", solids.axes, solids.centre), which)[:, :, None]
-    )
+    """Runs of points `(3,RUN,K)` in the coordinates of each one's solid, metres."""
+    centre = np.einsum("pij,pj->pi", solids.axes, solids.centre)
+    return _turned(solids, which, points) - _table(centre, which)[:, None]
 
-# %% ../nbs/01_worlds.ipynb #a6c7932c
+
+def _clearances(solids: Solids, which: Tensor, own: Tensor, way: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
+    """`clearance` of runs of paths from each one's solid; `which` is in the order of the kinds."""
+    half = _table(solids.half, which)[:, None]
+    counts = torch.as_tensor(solids.kind, device=which.device)[which].bincount(minlength=SHELL).tolist()
+    per_kind = zip((BOX, CYLINDER, BALL), *(x.split(counts, -1) for x in (own, way, far, half)))
+    gap, at = zip(*(clearance(*part) for part in per_kind))
+    return torch.cat(gap, -1), torch.cat(at, -1)
+
+# %% ../nbs/01_worlds.ipynb #20d6c6b6
 def visibility(
     solids: Solids,  # in the frame of the points
     opaque: np.ndarray,  # (P,) bool: which solids throw shadows
@@ -399,40 +465,45 @@ def visibility(
     device, count, widest = points.device, points.shape[1], 0.12
     as_tensor = lambda x: torch.tensor(x, dtype=torch.float32, device=device)  # noqa: E731
     place = as_tensor(lamp.position)[:, None, None]
-    points, seen, lit = _runs(points), _runs(seen[None])[0], _runs(lit[None])[0]
+    points, seen = _runs(points), _runs(seen[None])[0]
     # First a coarse sieve: do the paths of a run come near the ball around a solid?
     middle, spread = _ball(points)
     path = middle - place[:, 0]
     length = (path * path).sum(0).sqrt()
-    radius = np.linalg.norm(solids.half, axis=1) + widest
-    radius[~opaque] = -np.inf
-    reach = as_tensor(radius)[:, None] + spread
-    to_solid = as_tensor(solids.centre - lamp.position)
-    along = to_solid @ (path / length)
+    path = path / length
+    asked = _runs(lit[None])[0].any(0).nonzero()[:, 0]
+    throws = np.flatnonzero(opaque & (solids.kind != SHELL))
+    throws = throws[solids.kind[throws].argsort(kind="stable")]
+    reach = as_tensor(np.linalg.norm(solids.half[throws], axis=1) + widest)[:, None] + spread[asked]
+    to_solid = as_tensor(solids.centre[throws] - lamp.position)
+    along = to_solid @ path.index_select(1, asked)
     aside = (to_solid * to_solid).sum(1, keepdim=True) - along * along
-    close = (aside < reach * reach + 1e-3) & (along < length + reach) & (along > -reach) & lit.any(1)
-    # Then the solids themselves.
-    light = torch.ones_like(points[0])
-    for kind in (BOX, CYLINDER, BALL):
-        chosen = torch.as_tensor(np.flatnonzero(opaque & (solids.kind == kind)), device=device)
-        which, run = close[chosen].nonzero().unbind(1)
-        which = chosen[which]
-        way = _turned(solids, which, (path / length * -1)[:, run, None])
-        own = _own(solids, which, middle[:, run, None])
-        gap, _ = clearance(kind, own, way, length[run, None], _table(solids.half, which)[:, :, None])
-        keep = gap[:, 0] < widest + 2 * spread[run]  # the same question, asked exactly for the middle of the run
-        which, run = which[keep], run[keep]
-        way = place - points.index_select(1, run)
-        far = (way * way).sum(0).sqrt()
-        own, way = _own(solids, which, points.index_select(1, run)), _turned(solids, which, way / far)
-        gap, at = clearance(kind, own, way, far, _table(solids.half, which)[:, :, None])
-        border = (lamp.radius * at / (far - at).clamp(min=0.05)).clamp(0.004, widest)
-        share = (0.5 + 0.5 * gap / border).clamp(0, 1)
-        share = torch.where(seen.index_select(0, run) == which[:, None], 1.0, share * share * (3 - 2 * share))
-        light.scatter_reduce_(0, run[:, None].expand_as(share), share, "amin")
-    return light.flatten()[:count]
+    close = (aside < reach * reach + 1e-3) & (along < length[asked] + reach) & (along > -reach)
+    which, run = close.nonzero().unbind(1)
+    which, run = torch.as_tensor(throws, device=device)[which], asked[run]
+    whole = (seen == seen[0]).all(0)
+    other = ~(whole[run] & (seen[0, run] == which))  # not a run that lies on the solid altogether
+    which, run = which[other], run[other]
+    # Then the solids themselves: the same question, asked exactly for the middle of the run.
+    way = _turned(solids, which, (path * -1).index_select(1, run)[:, None])
+    own = _own(solids, which, middle.index_select(1, run)[:, None])
+    gap, _ = _clearances(solids, which, own, way, length[run][None])
+    keep = gap[0] < widest + 2 * spread[run]
+    which, run = which[keep], run[keep]
+    # And what is left for each point of the run.
+    here = _pick(points, run)
+    way = place - here
+    far = (way * way).sum(0).sqrt()
+    own, way = _own(solids, which, here), _turned(solids, which, way / far)
+    gap, at = _clearances(solids, which, own, way, far)
+    border = (lamp.radius * at / (far - at).clamp(min=0.05)).clamp(0.004, widest)
+    share = (0.5 + 0.5 * gap / border).clamp(0, 1)
+    itself = (seen.index_select(1, run) == which).float()
+    share = torch.maximum(share * share * (3 - 2 * share), itself)
+    light = torch.ones_like(points[0]).scatter_reduce_(1, run.expand_as(share), share, "amin")
+    return light.T.flatten()[:count]
 
-# %% ../nbs/01_worlds.ipynb #70c6eddd
+# %% ../nbs/01_worlds.ipynb #d1f01faa
 def openness(
     solids: Solids,  # in the frame of the points
     points: Tensor,  # (3,N) metres
@@ -445,28 +516,33 @@ def openness(
     as_tensor = lambda x: torch.tensor(x, dtype=torch.float32, device=device)  # noqa: E731
     points, normal, seen = _runs(points), _runs(normal), _runs(seen[None])[0]
     middle, spread = _ball(points)
-    radius = np.linalg.norm(solids.half, axis=1) + reach
-    radius[(solids.kind == SHELL) | (np.sort(solids.half, axis=1)[:, 1] < 0.06)] = -np.inf  # thin things darken little
-    distance = torch.cdist(as_tensor(solids.centre), middle.T, compute_mode="donot_use_mm_for_euclid_dist")
-    which, run = (distance < as_tensor(radius)[:, None] + spread + 1e-3).nonzero().unbind(1)
+    thin = np.sort(solids.half, axis=1)[:, 1] < 0.06  # what is thin darkens little
+    solid = np.flatnonzero((solids.kind != SHELL) & ~thin)
+    radius = as_tensor(np.linalg.norm(solids.half[solid], axis=1) + reach)[:, None] + spread + 1e-3
+    square = sum((as_tensor(solids.centre[solid, k])[:, None] - middle[k]).square_() for k in range(3))
+    which, run = (square < radius * radius).nonzero().unbind(1)
+    which = torch.as_tensor(solid, device=device)[which]
     inner = solids.half * np.array([1, 0.85, 0.7, 1])[solids.kind][:, None]
-    outside = (_own(solids, which, middle[:, run, None])[:, :, 0].abs() - _table(inner, which)).clamp(min=0)
+    outside = _own(solids, which, middle.index_select(1, run)[:, None])[:, 0].abs() - _table(inner, which)
+    outside = outside.clamp(min=0)
     keep = (outside * outside).sum(0) < (reach + spread[run]) ** 2  # the same, asked for the middle of the run
+    whole = (seen == seen[0]).all(0)
+    keep &= ~(whole[run] & (seen[0, run] == which))  # a run that lies on the solid altogether
     which, run = which[keep], run[keep]
-    own = _own(solids, which, points.index_select(1, run))
-    outside = (own.abs() - _table(inner, which)[:, :, None]).clamp(min=0)
+    own = _own(solids, which, _pick(points, run))
+    outside = (own.abs() - _table(inner, which)[:, None]).clamp(min=0)
     distance = (outside * outside).sum(0).sqrt()
-    turned = _turned(solids, which, normal.index_select(1, run))
+    turned = _turned(solids, which, _pick(normal, run))
     towards = 0.5 - 0.5 * (turned * own.sign() * outside).sum(0) / distance.clamp(min=1e-4)
     share = 1 - 0.75 * towards * (1 - distance / reach).clamp(min=0) ** 2
-    share = torch.where(seen.index_select(0, run) == which[:, None], 1.0, share)
-    open_ = torch.ones_like(points[0]).scatter_reduce_(0, run[:, None].expand_as(share), share, "amin")
+    share = torch.maximum(share, (seen.index_select(1, run) == which).float())
+    open_ = torch.ones_like(points[0]).scatter_reduce_(1, run.expand_as(share), share, "amin")
     for shell in np.flatnonzero(solids.kind == SHELL):
-        own = _own(solids, torch.full_like(seen[:, 0], int(shell)), points)
+        own = _own(solids, torch.full_like(seen[0], int(shell)), points)
         for k in range(3):
             gap = float(solids.half[shell, k]) - own[k].abs()
             open_ = open_ * torch.where(gap > 1e-3, 1 - 0.35 * (1 - gap / 0.6).clamp(min=0) ** 2, 1.0)
-    return open_.flatten()[:count]
+    return open_.T.flatten()[:count]
 
 # %% ../nbs/01_worlds.ipynb #f8ab420a
 def shade(
@@ -517,7 +593,7 @@ def tone_map(
         roots.append(roots[-1].sqrt())
     return roots[2] * roots[3] * roots[4] * roots[6]
 
-# %% ../nbs/01_worlds.ipynb #86956fcc
+# %% ../nbs/01_worlds.ipynb #60fec3e8
 @dataclass(frozen=True)
 class Part:
     """One solid of a piece of furniture."""
@@ -532,7 +608,7 @@ class Part:
 def _turn(yaw: float, tilt: float = 0.0) -> np.ndarray:
     """Rows are the axes of a solid turned by `yaw` about the vertical, then tilted about its own first axis."""
     c, s, p, q = np.cos(yaw), np.sin(yaw), np.cos(tilt), np.sin(tilt)
-    return np.array([[1, 0, 0], [0, p, q], [0, -q, p]]) @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+    return np.array([[c, s, 0], [0 - p * s, p * c, q], [q * s, 0 - q * c, p]])  # 0 - ...: no negative zeros
 
 
 def part(kind, x, y, z, w, d, h, material, yaw=0.0, tilt=0.0) -> Part:
@@ -542,15 +618,15 @@ def part(kind, x, y, z, w, d, h, material, yaw=0.0, tilt=0.0) -> Part:
 
 def moved(piece: list[Part], x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> list[Part]:
     """The piece turned about the vertical, then put down at (x, y, z)."""
-    r = _turn(yaw)
-    return [replace(p, centre=p.centre @ r + [x, y, z], axes=p.axes @ r) for p in piece]
+    r, to = _turn(yaw), np.array([x, y, z])
+    return [Part(p.kind, p.centre @ r + to, p.half, p.axes @ r, p.material) for p in piece]
 
 
 def extent(piece: list[Part]) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest corner of the box around a piece, metres."""
     reach = np.array([np.abs(p.axes.T) @ p.half for p in piece])
     centre = np.array([p.centre for p in piece])
-    return (centre - reach).min(0), (centre + reach).max(0)
+    return np.minimum.reduce(centre - reach), np.maximum.reduce(centre + reach)
 
 # %% ../nbs/01_worlds.ipynb #8908fa2b
 def colour(hue: float, saturation: float, value: float) -> tuple:
@@ -786,7 +862,7 @@ def laden(rng, piece: list[Part], n: int, first: list[Part] = []) -> list[Part]:
         )
     return piece
 
-# %% ../nbs/01_worlds.ipynb #a993424f
+# %% ../nbs/01_worlds.ipynb #b226da3d
 def desk(rng) -> list[Part]:
     """A desk with a chair and what lies on it."""
     out = laden(
@@ -846,7 +922,7 @@ def dining(rng) -> list[Part]:
     return out
 
 
-KINDS = {  # along the walls, first come first served; then in the middle
+KINDS = {  # along the walls: the first always, and two of the others; then in the middle
     "bedroom": ([bed_with_stand, low_chest, bookcase, desk, armchair], []),
     "living room": ([sofa_with_table, low_chest, bookcase, armchair, low_chest], []),
     "dining room": ([low_chest, bookcase, low_chest], [dining]),
@@ -854,7 +930,7 @@ KINDS = {  # along the walls, first come first served; then in the middle
 }
 LOOSE = [bin_, ball, carton, plant, plant, lambda rng: lampshade(rng, rng.uniform(1.35, 1.65))]
 
-# %% ../nbs/01_worlds.ipynb #1a8bb7ac
+# %% ../nbs/01_worlds.ipynb #5026f47e
 @dataclass(frozen=True)
 class Room:
     """A furnished room in its own frame: z is up, the floor is z = 0, the origin its middle."""
@@ -888,14 +964,16 @@ def _hull(piece: list[Part]) -> Part:
 
 def fits(piece: list[Part], placed: list, size: np.ndarray, margin: float) -> bool:
     """Whether a piece stands inside the room and clear of what is there already."""
-    low, high = extent(piece)
-    if (np.abs(np.stack([low, high])[:, :2]) > size[:2] / 2).any():
+    (left, back, bottom), (right, front, top) = (end.tolist() for end in extent(piece))  # numpy is slow on so few
+    width, length, _ = size.tolist()
+    if max(abs(left), abs(right)) > width / 2 or max(abs(back), abs(front)) > length / 2:
         return False
+    left, back, right, front = left - margin, back - margin, right + margin, front + margin
     return all(
-        ((low - margin > h) | (high + margin < b))[:2].any() or low[2] > h[2] or high[2] < b[2] for b, h in placed
+        left > h[0] or right < b[0] or back > h[1] or front < b[1] or bottom > h[2] or top < b[2] for b, h in placed
     )
 
-# %% ../nbs/01_worlds.ipynb #a18efdcd
+# %% ../nbs/01_worlds.ipynb #b053cdfb
 @lru_cache(maxsize=64)
 def furnish(
     scene: int,
@@ -922,7 +1000,8 @@ def furnish(
         )
         if fits(piece, [], size, 0):
             put(piece)
-    for make in along_walls:
+    chosen = [*along_walls[:1], *rng.permutation(np.array(along_walls[1:], dtype=object))[:2]]
+    for make in chosen:
         piece = make(rng)
         hull = [_hull(piece)]
         low, high = extent(hull)
@@ -939,7 +1018,7 @@ def furnish(
             if fits(against(hull, k, along, size), placed, size, 0.1):
                 put(against(piece, k, along, size))
                 break
-    for make in rng.permutation(np.array(LOOSE, dtype=object))[: rng.integers(2, 5)]:
+    for make in rng.permutation(np.array(LOOSE, dtype=object))[: rng.integers(1, 3)]:
         piece = make(rng)
         hull = [_hull(piece)]
         for _ in range(25):
@@ -1045,7 +1124,7 @@ def _finish(rng, size: np.ndarray, pieces: list, lamp_at: np.ndarray, window_lig
     materials = [floor, *walls, ceiling] + [p.material for p in parts]
     return Room(size, solids, np.array([0, *owner]) + 6, materials, lamps, ambient)
 
-# %% ../nbs/01_worlds.ipynb #4ae862f4
+# %% ../nbs/01_worlds.ipynb #d29f62cd
 def look(position: np.ndarray, target: np.ndarray, roll: float = 0.0) -> np.ndarray:
     """Rotation of a camera at `position` that looks at `target`; its rows are right, down and forward. z is up."""
     forward = (target - position) / np.linalg.norm(target - position)
@@ -1064,17 +1143,21 @@ def viewpoint(
     """Position and rotation of a hand-held camera near a wall; views that show too little are thrown away."""
     rng = np.random.default_rng([202, scene, view])
     coarse, best = NYU_CAMERA.resized(12, 16), None
-    for _ in range(40):
+    for attempt in range(160):
+        if attempt >= 40 and best is not None:
+            break
         k = rng.integers(4)
         _, length, far = _wall(k, room.size)
         along = rng.uniform(-0.42, 0.42) * length
         xy = np.array([along, far - rng.uniform(0.15, 0.6)]) @ _turn(k * np.pi / 2)[:2, :2]
         position = np.append(xy, rng.uniform(1.35, 1.55))
-        target = np.append(-xy * rng.uniform(0.1, 0.8, 2) + rng.normal(0, 0.3, 2), rng.uniform(0.5, 0.9))
+        ahead = -xy * rng.uniform(0.1, 0.8, 2) + rng.normal(0, 0.3, 2) - xy
+        slope = np.tan(np.radians(rng.uniform(-16, -12)))  # tilted a little down, as one holds a camera indoors
+        target = position + np.append(ahead / np.linalg.norm(ahead), slope)
         rotation = look(position, target, rng.normal(0, 0.02))
         away = np.einsum("pij,pj->pi", room.solids.axes, position - room.solids.centre)
         away = np.linalg.norm((np.abs(away) - room.solids.half).clip(0), axis=1)
-        if away[1:].min(initial=9) < 0.45:
+        if away[1:].min(initial=9) < min(0.45, 0.6 - 0.003 * attempt):  # a full room leaves less space
             continue
         depth, seen = trace(room.solids.seen_from(position, rotation), coarse)
         things = np.unique(room.owner[seen.flatten().tolist()]).size - 1
@@ -1129,7 +1212,7 @@ class Sensor:
         z = (z / self.quantum).round().clamp(min=1) * self.quantum
         return torch.where((beside & lost) | (depth > self.cap), 0.0, z.clamp(max=self.cap))
 
-# %% ../nbs/01_worlds.ipynb #ffd41fb5
+# %% ../nbs/01_worlds.ipynb #dc79f8b5
 def render(
     room: Room,
     position: np.ndarray,  # (3,) metres
@@ -1179,16 +1262,17 @@ def room(
     Depth is exact, or measured (0 = hole) if there is a sensor. Normals are of unit length, in the camera's frame and
     towards the camera. Surfaces: 0 floor, 1-4 walls, 5 ceiling, 6 and up the objects.
     """
-    layout = furnish(scene)
-    position, rotation = viewpoint(layout, scene, view)
-    camera = NYU_CAMERA.resized(*size)
-    out = render(layout, position, rotation, camera, device, scene)
-    if antialias:
-        fine = render(layout, position, rotation, camera.resized(2 * size[0], 2 * size[1]), device, scene)
-        out["image"] = F.avg_pool2d(fine["image"][None], 2)[0]
-    if sensor is not None:
-        out["depth"] = sensor.measure(out["depth"], out["edge"], scene, view)
-    return out
+    with torch.inference_mode():  # there are many small operations; autograd would have its share of each
+        layout = furnish(scene)
+        position, rotation = viewpoint(layout, scene, view)
+        camera = NYU_CAMERA.resized(*size)
+        out = render(layout, position, rotation, camera, device, scene)
+        if antialias:
+            fine = render(layout, position, rotation, camera.resized(2 * size[0], 2 * size[1]), device, scene)
+            out["image"] = F.avg_pool2d(fine["image"][None], 2)[0]
+        if sensor is not None:
+            out["depth"] = sensor.measure(out["depth"], out["edge"], scene, view)
+    return {name: value.clone() for name, value in out.items()}  # ordinary tensors, which may enter a graph
 
 # %% ../nbs/01_worlds.ipynb #1a8d94e1
 def contact_sheet(

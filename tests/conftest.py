@@ -17,3 +17,9 @@ def real_data() -> Path:
     if not folder.exists():
         pytest.skip("no real data beside the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def worlds(tmp_path_factory) -> Path:
+    """Where rendered rooms are kept: each worker renders them once."""
+    return tmp_path_factory.mktemp("worlds")

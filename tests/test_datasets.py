@@ -387,6 +387,16 @@ def test_rooms_are_rendered_once(tmp_path, rooms, monkeypatch):
     wrong(lambda: pack_rooms(out, 3, 2, 4, **SIZES), "views 2 instead of 4")
 
 
+def test_rooms_rendered_by_processes_are_the_same_bits(tmp_path):
+    sizes = {"train_size": (24, 32), "test_size": (48, 64), "progress": False}
+    one, two = (pack_rooms(tmp_path / f"{n}.h5", 3, 1, 2, **sizes, workers=n) for n in (0, 2))
+    for split in ("train", "test"):
+        a, b = PackedDepth(one, split), PackedDepth(two, split)
+        assert a.scenes == b.scenes and a.images == b.images and len(a) == {"train": 6, "test": 2}[split]
+        for x, y in zip(a, b):
+            assert torch.equal(x["image"], y["image"]) and torch.equal(x["depth"], y["depth"])
+
+
 def test_rooms_by_several_writers_at_once(tmp_path):
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=_pack_rooms, args=(tmp_path / "r.h5",)) for _ in range(3)]

@@ -10,8 +10,6 @@ from advdepth_nb.experiments import experiment
 from advdepth_nb.study import build_network, data_file, load_model, train_run
 from advdepth_nb.training import Callback, NotFinite
 
-pytestmark = pytest.mark.xdist_group("training")  # one worker, so that what they share is made once
-
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):
