@@ -263,7 +263,7 @@ def plot_image_errors(images: pd.DataFrame) -> Axes:
     ax.legend(frameon=False)
     return ax
 
-# %% ../nbs/52_report.ipynb #301760a5
+# %% ../nbs/52_report.ipynb #ae30608d
 def shapes(net: nn.Module, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
     """Output shape (C,H,W) of every named part of a network for an image of `size`; blocks of E as `E.0` … `E.3`."""
     seen: dict[str, tuple[int, ...]] = {}
@@ -304,18 +304,25 @@ def draw_network(net: nn.Module, size: tuple[int, int], encoder: str, discrimina
     fig, ax = plt.subplots(figsize=(13, 5.6), layout="constrained")
     ax.set_axis_off()
 
-    def box(x: float, y: float, shape: tuple[int, ...], kind: str, label: str) -> tuple[float, float, float, float]:
+    def box(
+        x: float, y: float, shape: tuple[int, ...], kind: str, label: str, beside: bool = False
+    ) -> tuple[float, float, float, float]:
         w, h = wide(shape), tall(shape)
         ax.add_patch(Rectangle((x, y - h / 2), w, h, fc=(*colours[kind], 0.35), ec=colours[kind], lw=1.2))
-        ax.text(x + w / 2, y - h / 2 - 0.08, f"{label}\n{shape[0]}@{shape[1]}×{shape[2]}", ha="center", va="top", fontsize=7.5)
+        text, left = f"{label}\n{shape[0]}@{shape[1]}×{shape[2]}", x + w / 2 + 0.1 * beside  # beside an arrow from below
+        ax.text(left, y - h / 2 - 0.08, text, ha="left" if beside else "center", va="top", fontsize=7.5)
         return x, y, w, h
 
-    def arrow(a, b, style: str = "-", colour: str = "0.35", bend: float = 0.0) -> None:
-        start, end = (a[0] + a[2], a[1]), (b[0], b[1])
+    def path(*points: tuple[float, float], colour: Any = "0.35", style: str = "-") -> None:
+        """Straight pieces through the points, with an arrow's head at the last."""
+        ax.plot(*zip(*points[:-1]), color=colour, ls=style, lw=1, solid_capstyle="round")
         ax.add_patch(
-            FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, lw=1, ls=style, color=colour,
-                            connectionstyle=f"arc3,rad={bend}", shrinkA=2, shrinkB=2)
+            FancyArrowPatch(points[-2], points[-1], arrowstyle="-|>", mutation_scale=9, lw=1, ls=style, color=colour,
+                            shrinkA=0, shrinkB=1)
         )  # fmt: skip
+
+    def arrow(a, b, colour: Any = "0.35") -> None:
+        path((a[0] + a[2] + 0.04, a[1]), (b[0] - 0.02, b[1]), colour=colour)
 
     top, middle, low = 3.6, 0.0, -3.3
     image = box(0, middle, (3, *size), "E", "image")
@@ -334,26 +341,24 @@ def draw_network(net: nn.Module, size: tuple[int, int], encoder: str, discrimina
         previous = decoder_boxes[-1]
         x += 1.6
     fusion_boxes = []
-    for i, (shape, source) in enumerate(zip(fused, encoder_boxes)):
-        fusion_boxes.append(box(source[0] + 2.6, top, shape, "M", f"up {i + 1}"))
-        ax.add_patch(
-            FancyArrowPatch((source[0] + source[2] / 2, source[1] + source[3] / 2),
-                            (fusion_boxes[-1][0], top), arrowstyle="-|>", mutation_scale=9, lw=1,
-                            color=colours["M"], connectionstyle="arc3,rad=-0.15", shrinkB=2)
-        )  # fmt: skip
-    joined = box(fusion_boxes[-1][0] + 2.0, top, at["MFF.conv"], "M", "5×5")
-    for b in fusion_boxes[-1:]:
-        arrow(b, joined)
+    for i, (shape, b) in enumerate(zip(fused, encoder_boxes)):
+        centre = b[0] + b[2] / 2
+        fusion_boxes.append(box(centre - wide(shape) / 2, top, shape, "M", f"up {i + 1}", beside=True))
+        path((centre, b[1] + b[3] / 2 + 0.05), (centre, top - tall(shape) / 2), colour=colours["M"])
+    joined = box(fusion_boxes[-1][0] + 2.2, top, at["MFF.conv"], "M", "concatenated, 5×5")
+    over, inlet = top + joined[3] / 2 + 0.45, joined[0] + joined[2] / 2
+    for b in fusion_boxes:
+        ax.plot([b[0] + b[2] / 2] * 2, [top + b[3] / 2 + 0.05, over], color=colours["M"], lw=1)
+    first = fusion_boxes[0]
+    path((first[0] + first[2] / 2, over), (inlet, over), (inlet, top + joined[3] / 2), colour=colours["M"])
     x += 0.3
     refine = []
     for name in ("R.conv0", "R.conv1", "R.conv2"):
         refine.append(box(x, middle, at[name], "R", "depth, m" if name == "R.conv2" else "5×5"))
         x += 1.6
     arrow(previous, refine[0])
-    ax.add_patch(
-        FancyArrowPatch((joined[0] + joined[2], top), (refine[0][0], middle + 0.4), arrowstyle="-|>", mutation_scale=9,
-                        lw=1, color=colours["M"], connectionstyle="arc3,rad=-0.25", shrinkB=2)
-    )  # fmt: skip
+    centre = refine[0][0] + refine[0][2] / 2
+    path((joined[0] + joined[2] + 0.04, top), (centre, top), (centre, middle + refine[0][3] / 2), colour=colours["M"])
     arrow(refine[0], refine[1])
     arrow(refine[1], refine[2])
     parts = [("E", f"encoder {encoder}", net.E), ("D", "decoder", net.D), ("M", "multi-scale fusion", net.MFF), ("R", "refinement", net.R)]
@@ -367,22 +372,23 @@ def draw_network(net: nn.Module, size: tuple[int, int], encoder: str, discrimina
             discriminator(torch.zeros(1, 1, *at["R.conv2"][1:]))
         for hook in hooks:
             hook.remove()
-        start = x - 1.2 - 1.5 * len(seen)
-        line = [box(start + 1.5 * i, low, s, "A", "4×4" if i < len(seen) - 1 else "real or fake") for i, s in enumerate(seen)]
+        start = x - 1.9 - 1.6 * len(seen)
+        names = ["4×4"] * (len(seen) - 1) + ["real or fake"]
+        line = [box(start + 1.6 * i, low, shape, "A", name) for i, (shape, name) in enumerate(zip(seen, names))]
         truth = box(start - 1.7, low, at["R.conv2"], "A", "measured depth")
         arrow(truth, line[0])
         for a, b in pairwise(line):
             arrow(a, b)
-        ax.add_patch(
-            FancyArrowPatch((refine[-1][0] + 0.1, refine[-1][1] - refine[-1][3] / 2 - 0.5), (line[0][0] + 0.1, low + line[0][3] / 2),
-                            arrowstyle="-|>", mutation_scale=9, lw=1, ls="--", color=colours["A"], connectionstyle="arc3,rad=0.12")
-        )  # fmt: skip
+        right, above = refine[-1][0] + refine[-1][2], middle - refine[-1][3] / 2 - 0.95
+        centre = line[0][0] + line[0][2] / 2
+        path((right + 0.04, middle), (right + 0.5, middle), (right + 0.5, above), (centre, above),
+             (centre, low + line[0][3] / 2), colour=colours["A"], style="--")  # fmt: skip
         parts.append(("A", "discriminator (training only)", discriminator))
     for i, (kind, label, module) in enumerate(parts):
         y = low + 0.9 - 0.45 * i
         ax.add_patch(Rectangle((0, y - 0.12), 0.3, 0.26, fc=(*colours[kind], 0.35), ec=colours[kind]))
         ax.text(0.45, y, f"{label}: {_millions(module)} parameters", va="center", fontsize=9)
-    ax.set_xlim(-0.3, x + 0.2)
+    ax.set_xlim(-0.3, x + 0.4)
     ax.set_ylim(low - 1.6, top + 1.6)
     return fig
 

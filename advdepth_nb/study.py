@@ -493,7 +493,7 @@ def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any]) -> Pat
             shutil.rmtree(sockets, ignore_errors=True)
     raise AssertionError("unreachable")
 
-# %% ../nbs/51_study.ipynb #5c377c61
+# %% ../nbs/51_study.ipynb #afb7b855
 def run_one(plan: Plan, run: Run, packed: Path, threads: int = 0) -> None:
     """Train and evaluate one run through its notebooks; whatever an older run with other settings left is cleared."""
     note = run.folder / "fingerprint"
@@ -556,7 +556,7 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
         except Exception as error:  # whatever a notebook may raise; the other rows go on
             failed[run] = (str(error).strip() or type(error).__name__).splitlines()[-1]
 
-    told: dict[Run, str] = {}
+    told: dict[Run, tuple[str, float]] = {}  # the stage last spoken of, and when
     place = {r: f"[{i}/{len(plan.runs)}] {r.row} seed {r.seed}" for i, r in enumerate(plan.runs, 1)}
     while todo or running:
         for run in [r for r in todo if any(r.start == f.folder for f in failed)]:
@@ -571,13 +571,16 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
             running[run].start()
         time.sleep(0.25)
         for run in list(running):
-            _, text = _progress(run)
+            share, text = _progress(run)
+            stage, now = text.split(", loss")[0], time.monotonic()
             finished = not running[run].is_alive()
             if finished:
                 del running[run]
                 text = f"failed: {failed[run]}" if run in failed else "done"
-            if told.get(run) != text.split(", loss")[0] or finished:
-                told[run] = text.split(", loss")[0]
+            elif 0 < share < 1:
+                text += f", {share:.0%}"
+            if finished or run not in told or stage != told[run][0] or now - told[run][1] > 20:
+                told[run] = stage, now
                 say(f"{place[run]:32s} {text:32s} {_time_left(begun, waiting, todo, running)}")
     return failed
 
