@@ -566,11 +566,11 @@ def figure4(records: Records) -> Figure:
     margin.grid(alpha=0.3)
     return fig
 
-# %% ../nbs/52_report.ipynb #114077cb
+# %% ../nbs/52_report.ipynb #8561cb05
 def curves(records: Records) -> Figure:
     """One panel a term, one colour a row: every seed faintly, the mean strongly, smoothed."""
-    history = records.history
     rows = network_rows(records)
+    history = records.history[records.history["row"].isin(rows)].dropna(axis="columns", how="all")
     names = [c for c in history if c.startswith("term/")] + [c for c in ("adversary/accuracy",) if c in history]
     columns = 4
     fig, axes = plt.subplots(
@@ -592,7 +592,7 @@ def curves(records: Records) -> Figure:
         ax.grid(alpha=0.3)
     for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
-    for ax in axes[-1]:
+    for ax in axes.flat[max(0, len(names) - columns) : len(names)]:  # the lowest of each column
         ax.set_xlabel("step")
     handles = [plt.Line2D([], [], color=c, lw=2) for c in colours.values()]
     fig.legend(handles, colours, loc="outside right center", frameon=False, fontsize=8)
