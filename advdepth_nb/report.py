@@ -67,7 +67,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["row"] = pd.Categorical(table["row"], order, ordered=True)
     return table.sort_values(["protocol", "row"], ascending=[False, True]).reset_index(drop=True)
 
-# %% ../nbs/52_report.ipynb #7eda65dc
+# %% ../nbs/52_report.ipynb #3c176106
 def _cells(line: Mapping[str, Any]) -> dict[str, str]:
     """A line of the table as text: metric ± spread where there is one."""
     cells = {}
@@ -103,7 +103,10 @@ def caption(records: Records, protocol: str) -> str:
     data, seeds = images["dataset"].iloc[0], images[images["row"] != "mean_depth"]["seed"].nunique()
     test = images[(images["protocol"] == protocol) & (images["metric"] == "mse")]
     one = test[(test["row"] == test["row"].iloc[0]) & (test["seed"] == test["seed"].iloc[0])]
-    text = (
+    scale = records.runs["scale"].iloc[0]
+    smoke = "Smoke run: a few steps of a tiny network show that everything works, and nothing else. "
+    text = smoke if scale == "smoke" else f"Scale {scale}. "
+    text += (
         f"{'Synthetic data' if data.startswith('rooms') else 'Data'}: {data}, {len(one)} test images of "
         f"{one['scene'].nunique()} scenes. {protocol_named(protocol).describe()} "
     )
