@@ -67,7 +67,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["row"] = pd.Categorical(table["row"], order, ordered=True)
     return table.sort_values(["protocol", "row"], ascending=[False, True]).reset_index(drop=True)
 
-# %% ../nbs/52_report.ipynb #3c176106
+# %% ../nbs/52_report.ipynb #ee745096
 def _cells(line: Mapping[str, Any]) -> dict[str, str]:
     """A line of the table as text: metric ± spread where there is one."""
     cells = {}
@@ -151,7 +151,9 @@ def as_html(tables: Mapping[str, pd.DataFrame]) -> str:
         {"selector": "td, th", "props": "padding: 3px 9px; text-align: right; border-bottom: 1px solid #eee"},
         {"selector": "th.row_heading, td:last-child", "props": "text-align: left"},
     ]
-    return "".join(t.style.apply(grey, axis=1).set_table_styles(style).to_html() for t in tables.values())
+    styled = {name: t.style.apply(grey, axis=1).set_table_styles(style) for name, t in tables.items()}
+    # Names of its own for each table's cells, and the same ones every time.
+    return "".join(t.set_uuid(name.replace("@", "-")).to_html() for name, t in styled.items())
 
 # %% ../nbs/52_report.ipynb #a3d3fe94
 def depth_colours() -> Any:
