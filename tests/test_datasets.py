@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -395,6 +396,23 @@ def test_rooms_rendered_by_processes_are_the_same_bits(tmp_path):
         assert a.scenes == b.scenes and a.images == b.images and len(a) == {"train": 6, "test": 2}[split]
         for x, y in zip(a, b):
             assert torch.equal(x["image"], y["image"]) and torch.equal(x["depth"], y["depth"])
+
+
+def test_a_killed_writer_leaves_no_process(tmp_path):
+    code = (
+        "from advdepth_nb.datasets import pack_rooms\n"
+        f"pack_rooms({str(tmp_path / 'r.h5')!r}, 1000, 1, 1, (240, 320), (48, 64), progress=False, workers=2)\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 120
+    while len(workers := psutil.Process(writer.pid).children()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(2)  # until the pipe between them is full
+    writer.kill()
+    writer.wait()
+    assert len(workers) == 2
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive
 
 
 def test_rooms_by_several_writers_at_once(tmp_path):
