@@ -571,13 +571,13 @@ def figure4(records: Records) -> Figure:
     margin.grid(alpha=0.3)
     return fig
 
-# %% ../nbs/52_report.ipynb #8561cb05
+# %% ../nbs/52_report.ipynb #584a484f
 def curves(records: Records) -> Figure:
     """One panel a term, one colour a row: every seed faintly, the mean strongly, smoothed."""
     rows = network_rows(records)
     history = records.history[records.history["row"].isin(rows)].dropna(axis="columns", how="all")
     names = [c for c in history if c.startswith("term/")] + [c for c in ("adversary/accuracy",) if c in history]
-    columns = 4
+    columns = min(4, len(names))
     fig, axes = plt.subplots(
         -(-len(names) // columns), columns, figsize=(3 * columns, 2.3 * -(-len(names) // columns)), layout="constrained",
         squeeze=False,
