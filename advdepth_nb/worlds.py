@@ -1274,7 +1274,7 @@ def room(
             out["depth"] = sensor.measure(out["depth"], out["edge"], scene, view)
     return {name: value.clone() for name, value in out.items()}  # ordinary tensors, which may enter a graph
 
-# %% ../nbs/01_worlds.ipynb #1a8d94e1
+# %% ../nbs/01_worlds.ipynb #df0d4b88
 def contact_sheet(
     views: list[dict[str, Tensor]],  # as `room` returns them, all of one size
     columns: int = 6,
@@ -1292,7 +1292,7 @@ def contact_sheet(
         per * rows, columns, figsize=(2 * columns, 2 * height / width * per * rows), squeeze=False, layout="constrained"
     )
     fig.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
-    colours = plt.get_cmap("viridis_r").with_extremes(bad="0.6")
+    colours = plt.get_cmap("magma_r").with_extremes(bad="0.6")
     for ax in axes.flat:
         ax.set_axis_off()
     for n, view in enumerate(views):
