@@ -129,7 +129,7 @@ def prepare_depth(
         real, fake = torch.where(mask, real, 0.0), torch.where(mask, fake, 0.0)
     return real / scale, fake / scale
 
-# %% ../nbs/22_adversary.ipynb #818af95f
+# %% ../nbs/22_adversary.ipynb #1139f823
 @dataclass(frozen=True)
 class AdversarySettings:
     """The second player, its game, and what depth goes through before it is judged."""
@@ -161,8 +161,15 @@ class AdversarySettings:
                 "norm 'batch' couples the images of a batch, so a gradient penalty (objective 'wgangp', or r1 > 0) has no "
                 "meaning; use norm 'instance' or 'none'"
             )
-        if self.steps < 1 or self.pool < 0:
-            raise ValueError(f"steps must be at least 1 and pool at least 0, not {self.steps} and {self.pool}")
+        if self.norm not in (norms := ("instance", "batch", "none")):
+            raise ValueError(f"norm must be one of {', '.join(norms)}, not {self.norm!r}")
+        if self.init not in ("normal", "default"):
+            raise ValueError(f"init must be 'normal' or 'default', not {self.init!r}")
+        least = {"steps": 1, "n_layers": 1, "width": 1, "pool": 0, "r1": 0, "gp_weight": 0}
+        if low := [name for name, value in least.items() if getattr(self, name) < value]:
+            raise ValueError(f"{low[0]} must be at least {least[low[0]]}, not {getattr(self, low[0])}")
+        if self.lr <= 0 or self.scale <= 0:
+            raise ValueError(f"lr and scale must be above 0, not {self.lr} and {self.scale}")
 
 
 ADVERSARIES = {

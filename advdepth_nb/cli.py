@@ -23,7 +23,7 @@ app.add_typer(data_app, name="data")
 __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', 'parse_settings', 'ablate', 'train', 'evaluate',
            'report', 'predict', 'data_pack', 'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #0d2109dc
+# %% ../nbs/62_cli.ipynb #238ef828
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[str, typer.Option(help="report, hu2019 or authors_code")]
 Data = Annotated[str, typer.Option(help="'rooms' (synthetic, no download), or a path in any layout that is read")]
@@ -114,6 +114,8 @@ def train(
 
     from advdepth_nb.study import data_file, make_plan, train_run
 
+    if seed < 0:
+        raise ValueError(f"--seed must be at least 0, not {seed}")
     plan = make_plan(study, scale, recipe, seed + 1, [row], data, device, out, parse_settings(settings))
     run = plan.runs[-1]
     if run.start:
@@ -149,6 +151,8 @@ def evaluate(
 
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise ValueError(f"--out {out} must end in .parquet or .csv")
+    for name in protocol or []:
+        protocol_named(name)
     net, e = load_model(run)
     typer.echo(f"data: {open_source(data).layout}")
     frames = PackedDepth(packed_once(data, say=typer.echo), split)
@@ -225,7 +229,7 @@ def data_info(source: Annotated[Path, typer.Argument(help="data in any layout, o
         f"{(frame.depth == 0).mean():.1%} unknown, quantum {1000 * frame.quantum:.1f} mm"
     )
 
-# %% ../nbs/62_cli.ipynb #1ab0ea82
+# %% ../nbs/62_cli.ipynb #d4099483
 def main() -> None:
     """The entry point: a user's mistake is one sentence on stderr and exit code 2; Ctrl-C is 130 and says how to go on."""
     try:
@@ -233,7 +237,7 @@ def main() -> None:
         if code == 130:  # some versions of typer catch Ctrl-C themselves
             raise KeyboardInterrupt
         sys.exit(code)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(_refuse(str(error)))
     except (KeyboardInterrupt, typer.Abort):
         _stop_kernels()

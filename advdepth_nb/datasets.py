@@ -172,7 +172,7 @@ def read_depth_image(
         raise ValueError(f"{where} is {found}-bit, but here depth must be {rule[bits]}")
     return pixels.astype(np.uint8 if bits == 8 else np.uint16)
 
-# %% ../nbs/02_datasets.ipynb #fde37622
+# %% ../nbs/02_datasets.ipynb #070feead
 OFFICIAL_TEST = 654  # images of the official test split of NYU Depth v2
 
 
@@ -196,7 +196,10 @@ def _hu_records(listing: Path) -> list[Record]:
     if split is None:
         raise ValueError(f"{listing}: its name must hold 'train' (8-bit depth) or 'test' (16-bit depth)")
     with listing.open(newline="", encoding="utf-8-sig") as lines:
-        rows = [(n, [cell.strip() for cell in row]) for n, row in enumerate(csv.reader(lines), 1) if row]
+        try:
+            rows = [(n, [cell.strip() for cell in row]) for n, row in enumerate(csv.reader(lines), 1) if row]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{listing} is not a csv in UTF-8: {error}") from error
     root, records = listing.parent, []
     for number, row in rows:
         line = f"{listing}, line {number}"
@@ -219,7 +222,7 @@ def _open_hu(listings: Sequence[Path], root: Path) -> Source:
     _warn_unless_official(records, root)
     return Source("Hu et al.'s csv (8-bit training depth, 16-bit test depth)", root, tuple(records), _read_hu)
 
-# %% ../nbs/02_datasets.ipynb #5259428a
+# %% ../nbs/02_datasets.ipynb #0673b2c0
 @contextmanager
 def _hdf5(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
@@ -234,6 +237,8 @@ def _hdf5(path: Path) -> Iterator[h5py.File]:
 def _field(file: h5py.File, name: str) -> h5py.Dataset:
     if name not in file:
         raise ValueError(f"{file.filename} has no field {name!r}; it has {', '.join(sorted(file)) or 'none'}")
+    if not isinstance(file[name], h5py.Dataset):
+        raise ValueError(f"{file.filename}: {name!r} is a group, but an array is expected")
     return file[name]
 
 
@@ -265,6 +270,10 @@ def _open_mat(path: Path, splits: Path | None, raw: bool) -> Source:
     with _hdf5(path) as file:
         images, depths, scenes = _field(file, "images"), _field(file, field), _field(file, "scenes")
         shape = images.shape
+        if images.dtype != np.uint8 or depths.dtype.kind != "f":
+            raise ValueError(
+                f"{path}: images of {images.dtype} and {field} of {depths.dtype}, but uint8 and metres as float are expected"
+            )
         if len(shape) != 4 or shape[1] != 3 or depths.shape != (shape[0], *shape[2:]) or scenes.size != shape[0]:
             raise ValueError(
                 f"{path}: images {shape}, {field} {depths.shape}, scenes {scenes.shape}, "
@@ -511,7 +520,7 @@ def pack(
                 _write_group(file.create_group(split), frames, len(indices), known)
     return out
 
-# %% ../nbs/02_datasets.ipynb #7fecb5d4
+# %% ../nbs/02_datasets.ipynb #13688d1f
 class PackedDepth(Dataset):
     """One split of a packed file; `data[i]` and `data.batch(indices)` give tensors."""
 
@@ -557,8 +566,11 @@ class PackedDepth(Dataset):
         if not -len(self) <= i < len(self):
             raise IndexError(f"{self.path}: {self.split} image {i} was asked for, but there are {len(self)}")
         group, i = self._group(), int(i) % len(self)
-        depth = torch.from_numpy(group["depth_mm"][i].astype(np.float32) / 1000)
-        image = torch.from_numpy(group["rgb"][i])
+        try:
+            depth = torch.from_numpy(group["depth_mm"][i].astype(np.float32) / 1000)
+            image = torch.from_numpy(group["rgb"][i])
+        except OSError as error:
+            raise ValueError(f"{self.path}: {self.split} image {i} is damaged ({error}); pack it again") from error
         return {"image": image, "depth": depth[None], "quantum": self.quantum[i], "index": i}
 
     def batch(self, indices: Sequence[int] | Tensor) -> dict[str, Tensor]:

@@ -152,7 +152,7 @@ class Refinement(nn.Module):
         x = F.relu(self.bn0(self.conv0(x)))
         return self.conv2(F.relu(self.bn1(self.conv1(x))))
 
-# %% ../nbs/10_depthnet.ipynb #9c016307
+# %% ../nbs/10_depthnet.ipynb #1988701b
 def _timm(encoder: str, pretrained: bool, **options) -> nn.Module:
     """A timm model, or one sentence on why there is none."""
     if not timm.is_model(encoder):
@@ -162,12 +162,25 @@ def _timm(encoder: str, pretrained: bool, **options) -> nn.Module:
     try:
         return timm.create_model(encoder, pretrained=pretrained, **options)
     except Exception as error:
-        if not pretrained:
+        if not pretrained or isinstance(error, TypeError):  # an option it does not know
             raise
         raise OSError(
             f"the ImageNet weights of encoder {encoder!r} could not be fetched ({type(error).__name__}): build "
             "the network once with internet access so that they lie in the Hugging Face cache, or pass pretrained=False"
         ) from error
+
+
+def _features(encoder: str, pretrained: bool, any_size: bool = False, **options) -> nn.Module:
+    """A timm model that gives its maps; one for images of any size where its family has the option."""
+    try:
+        if any_size:
+            try:
+                return _timm(encoder, pretrained, features_only=True, dynamic_img_size=True, **options)
+            except TypeError:
+                pass
+        return _timm(encoder, pretrained, features_only=True, **options)
+    except (AssertionError, AttributeError, NotImplementedError, RuntimeError, TypeError) as error:
+        raise ValueError(f"encoder {encoder!r} gives no feature maps: choose one with features_only") from error
 
 
 class Encoder(nn.Module):
@@ -181,20 +194,17 @@ class Encoder(nn.Module):
             transitions = [block for key, block in self.body.named_children() if key.startswith("transition")]
             self.channels = [t.conv.out_channels for t in transitions] + [self.body.norm5.num_features]
             return
-        try:
-            with torch.device("meta"):  # only to ask what it offers
-                strides = _timm(name, False, features_only=True).feature_info.reduction()
-        except (AttributeError, NotImplementedError, RuntimeError) as error:
-            raise ValueError(f"encoder {name!r} gives no feature maps: choose one with features_only") from error
+        with torch.device("meta"):  # only to ask what it offers
+            strides = _features(name, False).feature_info.reduction()
         options = {}
         if {4, 8, 16, 32} <= set(strides):
             options["out_indices"] = [strides.index(s) for s in (4, 8, 16, 32)]
         elif len(set(strides)) == 1:
-            options.update(out_indices=(-4, -3, -2, -1), dynamic_img_size=True)
+            options.update(out_indices=(-4, -3, -2, -1), any_size=True)
             self.resized = True
         else:
             raise ValueError(f"encoder {name!r} has maps of strides {strides}; needed are 4, 8, 16, 32 or one")
-        self.body = _timm(name, pretrained, features_only=True, **options)
+        self.body = _features(name, pretrained, **options)
         self.channels = self.body.feature_info.channels()
 
     def forward(
@@ -206,10 +216,13 @@ class Encoder(nn.Module):
             return self._dense(image)
         try:
             maps = self.body(image)
-        except AssertionError as error:
+        except torch.OutOfMemoryError:
+            raise
+        except (AssertionError, RuntimeError) as error:
+            said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
             raise ValueError(
                 f"encoder {self.name!r} refuses an image of {height}x{width}: resize it or choose another encoder "
-                f"(timm says: {str(error).rstrip('.')})"
+                f"(timm says: {said})"
             ) from error
         # Swin and its relatives give (B,H,W,C)
         maps = [x if x.shape[1] == c else x.permute(0, 3, 1, 2) for x, c in zip(maps, self.channels)]

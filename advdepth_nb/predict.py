@@ -82,7 +82,7 @@ def open_photograph(path: str | Path) -> Image.Image:
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(f"{path} is not an image that can be read ({error}); give a PNG or JPEG file") from error
 
-# %% ../nbs/60_predict.ipynb #267c5014
+# %% ../nbs/60_predict.ipynb #db7f1edc
 def photographs(paths: Sequence[str | Path]) -> list[Path]:
     """The image files named, those in the folders named, in order; refuses what is neither."""
     found: list[Path] = []
@@ -130,6 +130,8 @@ def predict_files(predictor: Predictor, paths: Sequence[str | Path], out: str | 
     names = [f.stem if stems.count(f.stem) == 1 else f.name.replace(".", "_") for f in files]
     if len(set(names)) < len(names):  # the same name in two folders
         names = [f"{f.resolve().parent.name}_{name}" for f, name in zip(files, names)]
+    if len(set(names)) < len(names):  # and those folders have one name
+        names = [f"{name}_{n}" for n, name in enumerate(names, 1)]
     for path, name in zip(files, names):
         depth = predictor(path)
         save_coloured(depth, Path(out) / f"{name}_colour.png")

@@ -67,7 +67,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["row"] = pd.Categorical(table["row"], order, ordered=True)
     return table.sort_values(["protocol", "row"], ascending=[False, True]).reset_index(drop=True)
 
-# %% ../nbs/52_report.ipynb #ee745096
+# %% ../nbs/52_report.ipynb #f9112c05
 def _cells(line: Mapping[str, Any]) -> dict[str, str]:
     """A line of the table as text: metric ± spread where there is one."""
     cells = {}
@@ -104,21 +104,26 @@ def caption(records: Records, protocol: str) -> str:
     test = images[(images["protocol"] == protocol) & (images["metric"] == "mse")]
     one = test[(test["row"] == test["row"].iloc[0]) & (test["seed"] == test["seed"].iloc[0])]
     scale = records.runs["scale"].iloc[0]
-    smoke = "Smoke run: a few steps of a tiny network show that everything works, and nothing else. "
-    text = smoke if scale == "smoke" else f"Scale {scale}. "
+    text = f"Scale {scale}. "
+    if scale == "smoke":
+        text = "Smoke run: a few steps of a tiny network show that everything works, and nothing else. "
+    elif not data.startswith("rooms") and len(one) != 654:
+        text = f"Smoke run at scale {scale}: {len(one)} test images, where NYU Depth v2 has 654. "
     text += (
         f"{'Synthetic data' if data.startswith('rooms') else 'Data'}: {data}, {len(one)} test images of "
         f"{one['scene'].nunique()} scenes. {protocol_named(protocol).describe()} "
     )
     text += f"Mean ± standard deviation over {seeds} seeds." if seeds > 1 else "One seed: no spread, so no verdict."
-    if "start" in set(images["row"]):
-        text += " Every row begins from the weights of `start`."
+    if "start" in set(images["row"]) and scale == "quick":
+        text += " Every network's row begins from the weights of `start`."
     budget = records.runs[records.runs["row"].isin(network_rows(records))]
     if budget["images"].nunique() > 1 or budget["generator_steps"].nunique() > 1:
         text += " Rows differ in images or generator steps: they are not like for like."
     if records.missing:
         text += f" Missing: {', '.join(records.missing)}."
-    return text + " Rows marked [published] are the report's, on NYU Depth v2 with SENet-154: other data, other scale."
+    return text + (
+        " Rows marked [published] are printed in the report, on NYU Depth v2 (its own and Hu et al.'s with SENet-154)."
+    )
 
 
 def describe(records: Records, folder: Path | str) -> str:
@@ -134,7 +139,7 @@ def write_tables(records: Records, folder: Path | str) -> dict[str, pd.DataFrame
     folder = Path(folder)
     numbers = pd.concat([ours(records).assign(source="ours"), published()], ignore_index=True)
     tables = {name: readable(records, name) for name in protocols_of(records)}
-    parts = [f"**{name}**. {caption(records, name)}\n\n{table.to_markdown()}\n" for name, table in tables.items()]
+    parts = [f"**{name}**. {caption(records, name)}\n\n{table.to_markdown(disable_numparse=True)}\n" for name, table in tables.items()]
     write_atomically(folder / "table1.csv", lambda p: numbers.to_csv(p, index=False))
     write_atomically(folder / "table1.md", lambda p: p.write_text("\n".join(parts), encoding="utf-8"))
     page = "".join(f"<p><b>{name}</b>. {caption(records, name)}</p>{as_html({name: t})}" for name, t in tables.items())

@@ -228,7 +228,7 @@ class NaNGuard(Callback):
             "or look at this batch's depth and mask"
         )
 
-# %% ../nbs/31_training.ipynb #32f0f460
+# %% ../nbs/31_training.ipynb #7702705d
 class History(Callback):
     """One row per logged step: every term, the total, the adversary's health, the gradient shares; as parquet."""
 
@@ -316,6 +316,10 @@ class KeepBest(Callback):
 
     def __init__(self, evaluate: Callable[[nn.Module], float], path: Path | str) -> None:
         self.evaluate, self.path = evaluate, Path(path)
+
+    def before_fit(self, run: Training) -> None:
+        if run.epoch == 0:  # what an earlier run left here is not this one's
+            self.path.unlink(missing_ok=True)
 
     def after_epoch(self, run: Training) -> None:
         score = float(self.evaluate(run.task.net))
