@@ -67,7 +67,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["row"] = pd.Categorical(table["row"], order, ordered=True)
     return table.sort_values(["protocol", "row"], ascending=[False, True]).reset_index(drop=True)
 
-# %% ../nbs/52_report.ipynb #f9112c05
+# %% ../nbs/52_report.ipynb #f9d764f2
 def _cells(line: Mapping[str, Any]) -> dict[str, str]:
     """A line of the table as text: metric ± spread where there is one."""
     cells = {}
@@ -114,9 +114,9 @@ def caption(records: Records, protocol: str) -> str:
         f"{one['scene'].nunique()} scenes. {protocol_named(protocol).describe()} "
     )
     text += f"Mean ± standard deviation over {seeds} seeds." if seeds > 1 else "One seed: no spread, so no verdict."
-    if "start" in set(images["row"]) and scale == "quick":
-        text += " Every network's row begins from the weights of `start`."
     budget = records.runs[records.runs["row"].isin(network_rows(records))]
+    if starts := sorted(set(budget["start"]) - {""}):
+        text += f" Rows begin from the weights of `{'`, `'.join(starts)}`."
     if budget["images"].nunique() > 1 or budget["generator_steps"].nunique() > 1:
         text += " Rows differ in images or generator steps: they are not like for like."
     if records.missing:

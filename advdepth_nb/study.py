@@ -612,13 +612,13 @@ def _time_left(begun: float, waiting: Sequence[Run], todo: Sequence[Run], runnin
         text += f", about {gone * left / (whole - left) / 60:.1f} left"
     return text
 
-# %% ../nbs/51_study.ipynb #4851ad21
+# %% ../nbs/51_study.ipynb #c5d88337
 @dataclass(frozen=True)
 class Records:
     """All that a finished or half-finished study has to say."""
 
     images: pd.DataFrame  # long: study, row, seed, dataset, split, scene, image, protocol, metric, value, n_valid
-    runs: pd.DataFrame  # one line a run: row, seed, folder, scale, and the budget
+    runs: pd.DataFrame  # one line a run: row, seed, folder, scale, start, and the budget
     history: pd.DataFrame  # row, seed, step and whatever History logged
     missing: list[str]  # "row seed n" begun or failed, but not complete
 
@@ -637,8 +637,9 @@ def collect(folder: Path | str) -> Records:
             continue
         told = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
         images.append(pd.read_parquet(run / "images.parquet"))
-        scale = json.loads((run / "model.json").read_text(encoding="utf-8"))["experiment"]["scale"]
-        runs.append({"row": row, "seed": seed, "folder": str(run), "scale": scale, **told["budget"]})
+        declared = json.loads((run / "model.json").read_text(encoding="utf-8"))["experiment"]
+        known = {name: declared[name] for name in ("scale", "start")}
+        runs.append({"row": row, "seed": seed, "folder": str(run), **known, **told["budget"]})
         if (run / "history.parquet").exists():
             history.append(pd.read_parquet(run / "history.parquet").assign(row=row, seed=seed))
     if not images:
