@@ -23,7 +23,8 @@ __all__ = ['BOX', 'CYLINDER', 'BALL', 'SHELL', 'TILE', 'NEAR', 'TEXTURES', 'RUN'
            'timber', 'gloss', 'legs', 'bed', 'sofa', 'armchair', 'chair', 'table', 'chest', 'bookcase', 'lampshade',
            'plant', 'bin_', 'ball', 'carton', 'monitor', 'trifle', 'laden', 'desk', 'low_chest', 'bed_with_stand',
            'sofa_with_table', 'dining', 'Room', 'against', 'fits', 'furnish', 'door', 'window', 'pendant', 'picture',
-           'look', 'viewpoint', 'Sensor', 'render', 'room', 'contact_sheet']
+           'look', 'viewpoint', 'check_whole', 'check_number', 'Sensor', 'render', 'check_view', 'room',
+           'contact_sheet']
 
 # %% ../nbs/01_worlds.ipynb #fc386c65
 BOX, CYLINDER, BALL, SHELL = range(4)  # a SHELL is a box seen from inside: the room itself
@@ -1178,7 +1179,30 @@ def viewpoint(
         raise ValueError(f"room {scene} has no free place for a camera; use another scene number")
     return best[1], best[2]
 
-# %% ../nbs/01_worlds.ipynb #f66fd759
+# %% ../nbs/01_worlds.ipynb #b12f5b76
+def check_whole(
+    name: str,  # what the number is, for the message
+    value: int,
+    least: int = 0,
+) -> None:
+    """`ValueError` unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+def check_number(
+    name: str,
+    value: float,
+    least: float,
+    most: float = float("inf"),
+) -> None:
+    """`ValueError` unless `value` is a finite number from `least` to `most`."""
+    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not real or not np.isfinite(value) or not least <= value <= most:
+        limits = f"of at least {least}" if most == float("inf") else f"from {least} to {most}"
+        raise ValueError(f"{name} must be a number {limits}, not {value!r}")
+
+# %% ../nbs/01_worlds.ipynb #4945b62a
 @dataclass(frozen=True)
 class Sensor:
     """What a depth camera makes of exact depth: noise that grows with its square, holes beside edges, rounding."""
@@ -1191,6 +1215,11 @@ class Sensor:
     def __post_init__(self):
         if self.bits not in (8, 16):
             raise ValueError(f"bits must be 8 or 16, not {self.bits!r}")
+        check_number("noise", self.noise, 0)
+        check_number("holes", self.holes, 0, 1)
+        check_number("cap", self.cap, 0)
+        if self.cap == 0:
+            raise ValueError("cap must be above 0 metres, or nothing is measured")
 
     @property
     def quantum(self) -> float:
@@ -1212,7 +1241,7 @@ class Sensor:
         z = (z / self.quantum).round().clamp(min=1) * self.quantum
         return torch.where((beside & lost) | (depth > self.cap), 0.0, z.clamp(max=self.cap))
 
-# %% ../nbs/01_worlds.ipynb #dc79f8b5
+# %% ../nbs/01_worlds.ipynb #8942afd9
 def render(
     room: Room,
     position: np.ndarray,  # (3,) metres
@@ -1248,6 +1277,23 @@ def render(
     }
 
 
+def check_view(
+    scene: int,
+    view: int,
+    size: tuple[int, int],  # (H,W) pixels
+    sensor: Sensor | None,
+) -> None:
+    """`ValueError` unless this is one view that can be rendered."""
+    check_whole("scene", scene)
+    check_whole("view", view)
+    if not isinstance(size, tuple | list) or len(size) != 2:
+        raise ValueError(f"size must be (height, width) in pixels, such as (240, 320), not {size!r}")
+    check_whole("the height in size", size[0], 1)
+    check_whole("the width in size", size[1], 1)
+    if not (sensor is None or isinstance(sensor, Sensor)):
+        raise ValueError(f"sensor must be a Sensor, or None for exact depth, not {sensor!r}")
+
+
 def room(
     scene: int,  # the room's number, which is also its seed
     view: int = 0,  # the camera's
@@ -1262,6 +1308,7 @@ def room(
     Depth is exact, or measured (0 = hole) if there is a sensor. Normals are of unit length, in the camera's frame and
     towards the camera. Surfaces: 0 floor, 1-4 walls, 5 ceiling, 6 and up the objects.
     """
+    check_view(scene, view, size, sensor)
     with torch.inference_mode():  # there are many small operations; autograd would have its share of each
         layout = furnish(scene)
         position, rotation = viewpoint(layout, scene, view)
