@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from advdepth_nb.datasets import PackedDepth, open_source, pack, pack_rooms, read_depth_image, resplit
+from advdepth_nb.datasets import PackedDepth, Record, Source, open_source, pack, pack_rooms, read_depth_image, resplit
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 real = pytest.mark.skipif(not (REAL / "nyu_hu_layout").is_dir(), reason="no real frames beside this checkout")
@@ -138,7 +138,11 @@ def test_hu_empty_csv_and_duplicates(tmp_path):
     listing = hu(tmp_path) / "data/nyu2_test.csv"
     rows = listing.read_text()
     listing.write_text(rows + rows)
-    wrong(lambda: open_source(listing), "test image 00000 is listed twice")
+    wrong(
+        lambda: open_source(listing),
+        f"{listing}, line 1 and {listing}, line 3",
+        "test image 00000 is listed twice",
+    )
     listing.write_text("")
     wrong(lambda: open_source(listing), "holds no frames")
 
@@ -161,7 +165,25 @@ def test_hu_colour_and_depth_swapped_or_of_different_size(tmp_path):
     wrong(lambda: open_source(listing)[0], "line 1", "is it the depth?")
     listing.write_text("\n".join(f"{image},{depth}" for image, depth in rows))
     Image.fromarray(np.ones((3, 4), np.uint16)).save(root / rows[0][1])
-    wrong(lambda: open_source(listing)[0], "image 00000 is 6x8 but its depth is 3x4")
+    for source in (open_source(listing), open_source(listing.parent)):  # the line is named either way
+        i = [r.split for r in source.records].index("test")
+        wrong(lambda s=source, i=i: s[i], f"{listing}, line 1", "image 00000 is 6x8 but its depth is 3x4")
+    assert open_source(listing)[1].depth.shape == (6, 8)
+
+
+def test_hu_listed_in_two_csvs_names_both(tmp_path):
+    root = hu(tmp_path)
+    for split in ("train", "test"):
+        (root / f"nyu2_{split}.csv").write_text((root / f"data/nyu2_{split}.csv").read_text())
+    wrong(lambda: open_source(root), "data/nyu2_train.csv, line 1 and ", f"{root}/nyu2_train.csv, line 1", "twice")
+
+
+def test_fifty_thousand_records_are_checked_at_once(tmp_path):
+    records = [Record("den", f"den/{i}", "train", ()) for i in range(50_000)]
+    start = time.perf_counter()
+    Source("many", tmp_path, tuple(records), None)
+    wrong(lambda: Source("many", tmp_path, (*records, records[-1]), None), "train image den/49999 is listed twice")
+    assert time.perf_counter() - start < 5  # comparing each with each takes more than a minute
 
 
 def test_hu_warns_about_a_test_split_that_is_not_the_official_one(tmp_path):
@@ -204,6 +226,11 @@ def test_mat_without_splits_or_with_a_broken_one(tmp_path):
     wrong(lambda: open_source(path), "not the official splits.mat")
     savemat(splits, {"trainNdxs": [1]})
     wrong(lambda: open_source(path), "not the official splits.mat", "testNdxs")
+
+
+def test_mat_an_index_twice_in_splits(tmp_path):
+    path = mat(tmp_path, test=(2, 4, 2))
+    wrong(lambda: open_source(path), "splits.mat, testNdxs: the test image 00001 is listed twice")
 
 
 def test_mat_missing_field_wrong_axes_truncated(tmp_path):
@@ -278,6 +305,36 @@ def test_raw_frame_without_partner(tmp_path):
     wrong(lambda: open_source(tmp_path), "rgb_2.png has no partner")
 
 
+@pytest.mark.parametrize(
+    "extra, words",
+    [
+        ("color_1.jpg", ("color_1.jpg", "rgb_1.png", "two pictures")),
+        ("1_colors.png", ("1_colors.png", "rgb_1.png", "two pictures")),
+        ("depth_1.png", ("depth_1.png", "sync_depth_1.png", "two depth maps")),
+    ],
+)
+def test_raw_two_files_for_one_frame(tmp_path, extra, words):
+    image, depth = picture()
+    millimetres = np.rint(depth * 1000).astype(np.uint16)
+    Image.fromarray(image).save(tmp_path / "rgb_1.png")
+    Image.fromarray(millimetres).save(tmp_path / "sync_depth_1.png")
+    assert len(open_source(tmp_path)) == 1
+    Image.fromarray(millimetres if "depth" in extra else image).save(tmp_path / extra)
+    wrong(lambda: open_source(tmp_path), *words)
+    (tmp_path / "other").mkdir()
+    (tmp_path / extra).rename(tmp_path / "other" / extra)  # another folder is another scene: only a partner is missing
+    wrong(lambda: open_source(tmp_path), extra, "no partner (1 such files)")
+
+
+def test_raw_two_folders_of_one_name(tmp_path):
+    image, depth = picture()
+    for house in ("a", "b"):
+        (tmp_path / house / "den").mkdir(parents=True)
+        Image.fromarray(image).save(tmp_path / house / "den/rgb_1.png")
+        Image.fromarray(np.rint(depth * 1000).astype(np.uint16)).save(tmp_path / house / "den/depth_1.png")
+    wrong(lambda: open_source(tmp_path), "a/den/rgb_1.png and ", "b/den/rgb_1.png", "den/1 is listed twice")
+
+
 def test_raw_depth_of_eight_bits_or_in_colour(tmp_path):
     image, _ = picture()
     Image.fromarray(image).save(tmp_path / "rgb_1.png")
@@ -329,6 +386,104 @@ def test_a_failed_pack_leaves_nothing(tmp_path):
     out = tmp_path / "out" / "p.h5"
     wrong(lambda: pack(root, out, progress=False), "nyu2_test.csv, line 2")
     assert list(out.parent.iterdir()) == []
+
+
+def broken(path: Path, change, split: str = "test") -> Path:
+    """The packed file with one change made to a split's group."""
+    with h5py.File(path, "r+") as file:
+        change(file[split])
+    return path
+
+
+def replace_field(name: str, value):
+    def change(group):
+        del group[name]
+        group[name] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        *[((lambda g, n=n: g.pop(n)), (f"the test split has no field {n!r}",))
+          for n in ("rgb", "depth_mm", "scene", "image", "quantum", "cap")],
+        *[((lambda g, n=n: g.parent.attrs.pop(n)), (f"no attribute {n!r}",)) for n in ("layout", "division")],
+        (replace_field("quantum", np.ones(3, np.float32)), ("'quantum' is (3,) float32", "(2,)")),
+        (replace_field("depth_mm", np.ones((2, 6, 8), np.float32)), ("'depth_mm' is (2, 6, 8) float32", "uint16")),
+        (replace_field("rgb", np.ones((2, 6, 8, 3), np.uint8)), ("'rgb' is (2, 6, 8, 3) uint8", "(2, 3, 6, 8)")),
+        (replace_field("scene", np.ones(2)), ("'scene' is (2,) float64", "text")),
+        ((lambda g: (g.pop("cap"), g.create_group("cap"))), ("no field 'cap'",)),
+    ],
+)  # fmt: skip
+def test_a_packed_file_that_lacks_something(tmp_path, change, words):
+    path = pack(hu(tmp_path), tmp_path / "p.h5", progress=False)
+    assert len(PackedDepth(path, "test")) == 2 and len(open_source(path)) == 5
+    broken(path, change)
+    for call in (lambda: PackedDepth(path, "test"), lambda: open_source(path)):
+        wrong(call, str(path), *words, "pack its data set again")
+
+
+@pytest.mark.parametrize("name", ["scenes_known", "unknown"])
+def test_a_split_that_lacks_an_attribute(tmp_path, name):
+    path = broken(pack(hu(tmp_path), tmp_path / "p.h5", progress=False), lambda g: g.attrs.pop(name))
+    wrong(lambda: PackedDepth(path, "test"), f"p.h5: the test split has no attribute {name!r}; pack its data set again")
+    assert len(PackedDepth(path, "train")) == 3 and len(open_source(path)) == 5  # neither needs it
+
+
+def test_a_split_that_is_no_group(tmp_path):
+    path = pack(hu(tmp_path), tmp_path / "p.h5", progress=False)
+    with h5py.File(path, "r+") as file:
+        del file["test"]
+        file["test"] = np.zeros(2)
+    for call in (lambda: PackedDepth(path, "test"), lambda: open_source(path)):
+        wrong(call, "p.h5", "'test' is an array", "pack its data set again")
+
+
+def test_where_nothing_can_be_written(tmp_path):
+    root = hu(tmp_path / "hu")
+    (tmp_path / "notes.txt").touch()
+    for out in (tmp_path / "notes.txt" / "p.h5", tmp_path / "notes.txt" / "deep" / "er" / "p.h5"):
+        for call in (pack, lambda _, *words, **more: pack_rooms(*words, 1, 1, 1, **SIZES | more)):
+            wrong(
+                lambda out=out, call=call: call(root, out, progress=False),
+                f"{out} cannot be written",
+                "notes.txt is a file, not a folder",
+            )
+
+
+WHOLE = "must be a whole number of at least 1, not"
+
+
+@pytest.mark.parametrize(
+    "size, words",
+    [
+        ((0, 5), ("the height in {}", f"{WHOLE} 0")),
+        ((5, -1), ("the width in {}", f"{WHOLE} -1")),
+        ((2.5, 3), ("the height in {}", f"{WHOLE} 2.5")),
+        ((True, 3), ("the height in {}", f"{WHOLE} True")),
+        ([5], ("{} must be (height, width)", "not [5]")),
+        ((), ("{} must be (height, width)", "not ()")),
+        (240, ("{} must be (height, width)", "not 240")),
+        ("240x320", ("{} must be (height, width)", "not '240x320'")),
+    ],
+)
+def test_a_size_that_is_none(tmp_path, size, words):
+    root = hu(tmp_path / "hu")
+    out = tmp_path / "p.h5"
+    wrong(lambda: pack(root, out, size=size, progress=False), *(w.format("size") for w in words))
+    for name in ("train_size", "test_size"):
+        wrong(lambda name=name: pack_rooms(out, 1, 1, 1, **SIZES | {name: size}), *(w.format(name) for w in words))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "name, value", [("train_scenes", 0), ("test_scenes", 0), ("views", 0), ("views", 1.5), ("seed", -1)]
+)
+def test_numbers_of_rooms_that_cannot_be(tmp_path, name, value):
+    given = {"train_scenes": 1, "test_scenes": 1, "views": 1} | SIZES | {name: value}
+    wrong(lambda: pack_rooms(tmp_path / "r.h5", **given), f"{name} must be a whole number of at least", str(value))
+    assert not list(tmp_path.iterdir())
 
 
 def test_wrong_files_and_splits(tmp_path):
