@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_datasets import frame_h5, hu, mat
 
 from advdepth_nb import cli
+from advdepth_nb.datasets import PackedDepth
 from advdepth_nb.experiments import experiment
 from advdepth_nb.study import build_network, save_model
 
@@ -48,6 +50,8 @@ def run(monkeypatch, capsys, *words):
         (["predict", "nowhere.jpg", "-o", "out"], "nowhere.jpg does not exist"),
         (["report", "nowhere", "--data", "x.h5"], "holds no runs"),
         (["data", "pack", "nowhere", "-o", "x.h5"], "nowhere"),
+        *[(["data", "pack", "nowhere", "-o", "x.h5", "--size", size], f"--size {size} is not HxW, for example --size")
+          for size in ("240", "240x", "0x5", "240x320x3", "-1x5", "2.5x3", "240 320")],
         (["abblate"], "abblate"),
     ],
     ids=lambda x: " ".join(x)[:40] if isinstance(x, list) else "",
@@ -101,6 +105,44 @@ def test_a_broken_photograph_is_named(monkeypatch, capsys, tmp_path, model):
 def test_help_is_quick_and_names_the_verbs(monkeypatch, capsys):
     code, told, _ = run(monkeypatch, capsys, "--help")
     assert code == 0 and all(verb in told for verb in ("data", "train", "evaluate", "ablate", "report", "predict"))
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*the official one 654")
+
+
+def test_pack_takes_raw_splits_and_size(monkeypatch, capsys, tmp_path):
+    path = mat(tmp_path / "m")
+    elsewhere = path.with_name("splits.mat").rename(tmp_path / "elsewhere.mat")
+    monkeypatch.chdir(tmp_path)
+    code, told, error = run(monkeypatch, capsys, "data", "pack", path, "-o", "plain.h5", "--splits", elsewhere)
+    assert code == 0 and "in-filled depth" in told, error
+    words = ["--splits", elsewhere, "--raw", "--size", "3x4"]
+    code, told, error = run(monkeypatch, capsys, "data", "pack", path, "-o", "raw.h5", *words)
+    assert code == 0 and "raw depth with holes" in told, error
+    plain, raw = PackedDepth("plain.h5", "test"), PackedDepth("raw.h5", "test")
+    assert plain.size == (6, 8) and plain.unknown == 0 and plain.images == raw.images == ["00001", "00003"]
+    assert raw.size == (3, 4) and raw.unknown > 0 and "raw depth" in raw.layout
+    code, told, error = run(monkeypatch, capsys, "data", "info", path, "--splits", elsewhere, "--raw")
+    assert code == 0 and "raw depth with holes" in told and "6x8" in told, error
+
+
+@pytest.mark.parametrize("verb", [["pack", "-o", "x.h5"], ["info"]], ids=["pack", "info"])
+def test_raw_and_splits_belong_to_the_mat(monkeypatch, capsys, tmp_path, verb):
+    root = hu(tmp_path / "hu", train=2, test=0)
+    monkeypatch.chdir(tmp_path)
+    for words in (["--raw"], ["--splits", "s.mat"]):
+        code, _, error = run(monkeypatch, capsys, "data", verb[0], root, *verb[1:], *words)
+        assert code == 2 and "options of the labelled .mat, but this is Hu et al.'s csv" in error
+    path = mat(tmp_path / "m")
+    code, _, error = run(monkeypatch, capsys, "data", verb[0], path, *verb[1:], "--splits", "s.mat")
+    assert code == 2 and "s.mat does not exist" in error
+    assert not (tmp_path / "x.h5").exists()
+
+
+def test_info_of_a_frame_without_any_depth(monkeypatch, capsys, tmp_path):
+    frame_h5(tmp_path / "train/den/1.h5", depth=np.zeros((6, 8), np.float32))
+    code, told, error = run(monkeypatch, capsys, "data", "info", tmp_path)
+    assert code == 0 and "no depth is known" in told, error
 
 
 def test_train_pack_info_and_evaluate(monkeypatch, capsys, tmp_path, real_data):
