@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from .discriminators import PatchDiscriminator
 
 # %% auto #0
-__all__ = ['OBJECTIVES', 'ADVERSARIES', 'Objective', 'score_gradients', 'r1_penalty', 'gradient_penalty', 'ImagePool',
-           'prepare_depth', 'AdversarySettings', 'frozen', 'Adversary']
+__all__ = ['OBJECTIVES', 'ADVERSARIES', 'Objective', 'shape_of', 'check_images', 'check_alike', 'score_gradients', 'r1_penalty',
+           'gradient_penalty', 'ImagePool', 'prepare_depth', 'AdversarySettings', 'frozen', 'Adversary']
 
 # %% ../nbs/22_adversary.ipynb #7d3e924e
 @dataclass(frozen=True)
@@ -40,7 +40,33 @@ OBJECTIVES = {
     "wgangp": Objective(lambda f: -f.mean(), lambda r, f: f.mean() - r.mean(), None),
 }
 
-# %% ../nbs/22_adversary.ipynb #2c0b74a6
+# %% ../nbs/22_adversary.ipynb #d0b88b0f
+def shape_of(images: Any) -> str:
+    """The shape of a tensor in words, `4x1x24x32`; of anything else its type."""
+    return "x".join(map(str, images.shape)) or "a scalar" if isinstance(images, Tensor) else type(images).__name__
+
+
+def check_images(
+    name: str,
+    images: Tensor,
+    channels: int | None = None,  # None: any number of them
+) -> None:
+    """`ValueError` unless `images` is a batch `(B,C,H,W)` with that many channels."""
+    if not isinstance(images, Tensor) or images.ndim != 4 or channels not in (None, images.shape[1]):
+        wanted = "BxCxHxW" if channels is None else f"Bx{channels}xHxW"
+        raise ValueError(f"{name} is {shape_of(images)}, but a batch {wanted} is expected")
+
+
+def check_alike(
+    real: Tensor,
+    fake: Tensor,
+) -> None:
+    """`ValueError` unless both have one shape."""
+    if shape_of(real) != shape_of(fake):
+        shapes = f"real is {shape_of(real)} but fake is {shape_of(fake)}"
+        raise ValueError(f"{shapes}; the discriminator needs both in one shape")
+
+# %% ../nbs/22_adversary.ipynb #aafe9ad8
 def score_gradients(
     critic: Callable[[Tensor], Tensor],  # (B,C,H,W) -> (B,1,h,w)
     x: Tensor,  # (B,C,H,W)
@@ -66,11 +92,12 @@ def gradient_penalty(
     generator: torch.Generator,  # draws the mixing shares
 ) -> Tensor:
     """Mean over images of (gradient norm - 1)^2 at random mixtures of real and fake (Gulrajani et al. 2017), no factor."""
+    check_alike(real, fake)
     share = torch.rand(len(real), 1, 1, 1, generator=generator, device=generator.device).to(real)
     norms = score_gradients(critic, share * real + (1 - share) * fake).square().sum(1).add(1e-16).sqrt()
     return (norms - 1).square().mean()
 
-# %% ../nbs/22_adversary.ipynb #b3e5db3b
+# %% ../nbs/22_adversary.ipynb #7de7cecb
 class ImagePool:
     """A buffer of earlier fakes (pytorch-CycleGAN-and-pix2pix, image_pool.py); size 0 passes everything through."""
 
@@ -83,6 +110,12 @@ class ImagePool:
         images: Tensor,  # (B,C,H,W)
     ) -> Tensor:
         """As many images as were given, detached; some of them from earlier calls."""
+        check_images("fake", images)
+        if self.images and self.images[0].shape != images.shape[1:]:
+            raise ValueError(
+                f"fake is {shape_of(images)}, but the pool holds images of {shape_of(self.images[0])}; "
+                "keep to one size in a run, or use no pool (pool=0)"
+            )
         return torch.stack([self.swap(image) for image in images.detach()]) if self.size else images.detach()
 
     def swap(self, image: Tensor) -> Tensor:  # (C,H,W)
@@ -193,7 +226,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
     finally:
         module.requires_grad_(True)
 
-# %% ../nbs/22_adversary.ipynb #9a6fe080
+# %% ../nbs/22_adversary.ipynb #6d826e53
 class Adversary:
     """A discriminator with its optimiser, buffer and random numbers; it sees plain tensors `(B,C,H,W)`."""
 
@@ -214,6 +247,7 @@ class Adversary:
             2**60, (3,), generator=torch.Generator().manual_seed(seed)
         ).tolist()
         s = self.settings = settings
+        self.channels, self.condition_channels = channels, condition_channels
         self.objective = OBJECTIVES[s.objective]
         self.network = PatchDiscriminator(
             channels + condition_channels, s.width, s.n_layers, s.norm, s.spectral, s.init, for_start
@@ -230,14 +264,23 @@ class Adversary:
         self.fabric = fabric
         self.discriminator, self.optimizer = fabric.setup(self.network, self.optimizer)
 
-    def joined(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        """The map with its condition behind it, `(B,C+K,H,W)`."""
+    def joined(self, name: str, x: Tensor, condition: Tensor | None) -> Tensor:
+        """The map called `name`, with its condition behind it, `(B,C+K,H,W)`."""
+        check_images(name, x, self.channels)
         if (condition is not None) != self.settings.conditional:
             raise ValueError(
                 f"conditional is {self.settings.conditional} but {'no' if condition is None else 'a'} condition was given; "
                 "pass one exactly where the settings ask for it"
             )
-        return x if condition is None else torch.cat([x, condition], dim=1)
+        if condition is None:
+            return x
+        check_images("condition", condition, self.condition_channels)
+        if (len(x), x.shape[2:]) != (len(condition), condition.shape[2:]):
+            raise ValueError(
+                f"{name} is {shape_of(x)} but its condition is {shape_of(condition)}; "
+                "batch, height and width must agree"
+            )
+        return torch.cat([x, condition], dim=1)
 
     def generator_loss(
         self,
@@ -246,7 +289,7 @@ class Adversary:
     ) -> Tensor:
         """The adversarial term, unweighted; its gradient reaches `fake` and nothing of the discriminator."""
         with frozen(self.network), self.fabric.autocast() if self.fabric else nullcontext():
-            logits = self.network(self.joined(fake, condition))
+            logits = self.network(self.joined("fake", fake, condition))
         return self.objective.generator(logits.float())
 
     def logits(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -263,8 +306,9 @@ class Adversary:
         condition: Tensor | None = None,  # (B,K,H,W)
     ) -> dict[str, Tensor]:
         """`settings.steps` updates of the discriminator on this batch; scalars of the last: losses, logits, accuracy."""
-        real = self.joined(real, condition).detach()
-        fake = self.pool(self.joined(fake, condition))
+        check_alike(real, fake)
+        real = self.joined("real", real, condition).detach()
+        fake = self.pool(self.joined("fake", fake, condition))
         for _ in range(self.settings.steps):
             health = self.update(real, fake)
         return health
