@@ -1,0 +1,385 @@
+"""Stereo layouts against torchvision's readers, bad input of every kind, whole and broken packs, and the real pairs."""
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import datasets as oracles
+
+from advdepth_nb import stereo_data
+from advdepth_nb.augment import STEREO_AUGMENT, stereo_batch
+from advdepth_nb.geometry import depth_from_disparity, in_frame, warp
+from advdepth_nb.stereo_data import PackedStereo, open_stereo, pack_fields, pack_stereo, read_pfm, resize_stereo
+
+GREY = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+
+
+def picture(seed: int = 0, height: int = 12, width: int = 40) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def disparity(seed: int = 0, height: int = 12, width: int = 40) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(0.1, 20, (height, width)).astype(np.float32)
+
+
+def save(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def pfm(path: Path, values: np.ndarray, order: str = "<") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = f"Pf\n{values.shape[1]} {values.shape[0]}\n{-1 if order == '<' else 1}\n".encode()
+    path.write_bytes(head + values[::-1].astype(f"{order}f4").tobytes())
+    return path
+
+
+def rig(root: Path, count: int = 2, **sizes) -> Path:
+    for i in range(count):
+        save(root / f"left/{i}.png", picture(i, **sizes))
+        save(root / f"right/{i}.png", picture(i + 50, **sizes))
+    return root
+
+
+def kitti(root: Path, count: int = 2) -> Path:
+    for i in range(count):
+        for side in (2, 3):
+            save(root / f"training/image_{side}/{i:06d}_10.png", picture(10 * i + side))
+        code = np.round(256 * disparity(i)).astype(np.uint16)
+        code[:, ::3] = 0
+        for kind in ("disp_occ_0", "disp_occ_1"):
+            save(root / f"training/{kind}/{i:06d}_10.png", code)
+    return root
+
+
+def sintel(root: Path) -> Path:
+    for i in range(3):
+        name = f"alley_{i // 2}/frame_{i:04d}.png"
+        for render in ("final", "clean"):
+            save(root / f"training/{render}_left/{name}", picture(i, 20, 60))
+            save(root / f"training/{render}_right/{name}", picture(i + 9, 20, 60))
+        red, green = np.random.default_rng(i).integers(0, [[[12]], [[256]]], (2, 20, 60))
+        save(root / f"training/disparities/{name}", np.stack([red, green, 0 * red], -1).astype(np.uint8))
+        for k, kind in enumerate(("occlusions", "outofframe")):
+            save(root / f"training/{kind}/{name}", (np.random.default_rng(i + k).random((20, 60)) < 0.1).astype(np.uint8) * 255)
+    return root
+
+
+def wrong(call, *words: str, kind=ValueError) -> None:
+    with pytest.raises(kind) as error:
+        call()
+    text = str(error.value)
+    assert "\n" not in text and len(text) < 500, text
+    assert all(word in text for word in words), text
+
+
+# ---------------------------------------------------------------- against other people's readers
+
+
+def test_sintel_agrees_with_torchvision(tmp_path):
+    sintel(tmp_path / "Sintel")
+    theirs = oracles.SintelStereo(str(tmp_path), pass_name="final")
+    ours = open_stereo(tmp_path / "Sintel")
+    assert len(ours) == len(theirs) == 3
+    for i in range(3):
+        left, right, code, valid = theirs[i]
+        pair = ours[i]
+        assert np.array_equal(pair.left, np.asarray(left)) and np.array_equal(pair.right, np.asarray(right))
+        assert np.array_equal(pair.disparity, code[0])
+        assert np.array_equal(~pair.occluded & ~pair.out_of_frame, valid.squeeze())
+
+
+def test_kitti_agrees_with_torchvision(tmp_path):
+    kitti(tmp_path / "Kitti2015")
+    theirs, ours = oracles.Kitti2015Stereo(str(tmp_path)), open_stereo(tmp_path / "Kitti2015")
+    assert len(ours) == len(theirs) == 2
+    for i in range(2):
+        left, right, code, _ = theirs[i]
+        assert np.array_equal(ours[i].left, np.asarray(left)) and np.array_equal(ours[i].right, np.asarray(right))
+        assert np.array_equal(ours[i].disparity, code[0].astype(np.float32))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_pfm_agrees_with_torchvision(tmp_path, order):
+    from torchvision.datasets._stereo_matching import _read_pfm_file
+
+    values = disparity(3, 7, 11)
+    path = pfm(tmp_path / "a.pfm", values, order)
+    assert np.array_equal(read_pfm(path), values)
+    assert np.array_equal(read_pfm(path), _read_pfm_file(str(path))[0])
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def test_a_missing_view_is_named(tmp_path):
+    root = rig(tmp_path / "rig")
+    (root / "right/1.png").unlink()
+    wrong(lambda: open_stereo(root), "left/1.png", "no right view", "copy it", kind=FileNotFoundError)
+    save(root / "right/1.png", picture())
+    (root / "left/0.png").unlink()
+    wrong(lambda: open_stereo(root), "right/0.png", "no left view", kind=FileNotFoundError)
+    shutil.rmtree(root / "right")
+    wrong(lambda: open_stereo(root), "no right view", kind=FileNotFoundError)
+    road = kitti(tmp_path / "kitti")
+    (road / "training/image_3/000001_10.png").unlink()
+    wrong(lambda: open_stereo(road), "image_3/000001_10.png does not exist", "right view", kind=FileNotFoundError)
+    save(tmp_path / "loose/a_l.png", picture())
+    wrong(lambda: open_stereo(tmp_path / "loose"), "a_l.png", "no right view", kind=FileNotFoundError)
+
+
+def test_views_of_different_sizes(tmp_path):
+    root = rig(tmp_path)
+    save(root / "right/1.png", picture(1, 12, 41))
+    wrong(lambda: open_stereo(root)[1], "train pair 1", "12x40", "12x41")
+    wrong(lambda: pack_stereo(root, tmp_path / "out.h5", progress=False), "train pair 1")
+    assert not list(tmp_path.glob("*.h5")) and not list(tmp_path.glob(".*"))
+
+
+def test_disparity_of_another_encoding(tmp_path):
+    root = kitti(tmp_path / "kitti")
+    file = root / "training/disp_occ_0/000000_10.png"
+    save(file, np.full((12, 40), 7, np.uint8))
+    wrong(lambda: open_stereo(root)[0], str(file), "8-bit", "16 bits")
+    save(file, picture())
+    wrong(lambda: open_stereo(root)[0], str(file), "3 channels", "one channel")
+    save(file, np.full((12, 40), 60000, np.uint16))
+    wrong(lambda: open_stereo(root)[0], "train pair 000000_10", "40 wide", "another code")
+    save(file, np.full((11, 40), 300, np.uint16))
+    wrong(lambda: open_stereo(root)[0], "12x40", "disparity is 11x40")
+    file.write_bytes(b"not a picture")
+    wrong(lambda: open_stereo(root)[0], str(file), "cannot be read as a picture")
+    scene = sintel(tmp_path / "sintel")
+    file = scene / "training/disparities/alley_0/frame_0001.png"
+    save(file, np.full((20, 60), 500, np.uint16))
+    wrong(lambda: open_stereo(scene)[1], str(file), "RGB")
+
+
+def test_broken_pfm(tmp_path):
+    root = tmp_path / "mb/Piano"
+    save(root / "im0.png", picture()), save(root / "im1.png", picture(1))
+    file = pfm(root / "disp0.pfm", disparity())
+    whole = file.read_bytes()
+    for data, word in [(whole[:-9], "truncated"), (whole + b"more", "truncated or damaged"), (b"PF" + whole[2:], "colour PFM"),
+                       (b"P5" + whole[2:], "does not begin like a PFM"), (b"", "does not begin")]:  # fmt: skip
+        file.write_bytes(data)
+        wrong(lambda: open_stereo(tmp_path / "mb")[0], str(file), word)
+    pfm(file, -disparity())
+    wrong(lambda: open_stereo(tmp_path / "mb")[0], "Piano/im0", "negate")
+    pfm(file, disparity())
+    save(root / "mask0nocc.png", np.full((12, 41), 255, np.uint8))
+    wrong(lambda: open_stereo(tmp_path / "mb")[0], "mask0nocc.png is 12x41", "one release")
+    save(root / "mask0nocc.png", picture())
+    wrong(lambda: open_stereo(tmp_path / "mb")[0], "mask0nocc.png", "3 channels")
+    (root / "mask0nocc.png").unlink()
+    (root / "calib.txt").write_text("cam0=[f 0 0]\nbaseline=ten\n")
+    wrong(lambda: open_stereo(tmp_path / "mb")[0], "calib.txt", "baseline= in mm")
+
+
+def test_folders_that_hold_nothing_or_too_much(tmp_path):
+    wrong(lambda: open_stereo(tmp_path), "no stereo pairs of a known layout", "KITTI")
+    wrong(lambda: open_stereo(tmp_path / "none"), "does not exist", kind=FileNotFoundError)
+    (tmp_path / "empty/left").mkdir(parents=True), (tmp_path / "empty/right").mkdir()
+    wrong(lambda: open_stereo(tmp_path / "empty"), "left/ and right/", "no frames")
+    both = rig(kitti(tmp_path / "both"))
+    wrong(lambda: open_stereo(both), "several layouts, KITTI 2015", "left/ and right/")
+    (tmp_path / "words.txt").write_text("x")
+    wrong(lambda: open_stereo(tmp_path / "words.txt"), "words.txt")
+    wrong(lambda: open_stereo(both / "left/0.png"), "0.png", "folder")
+
+
+def test_options_that_do_not_apply(tmp_path):
+    wrong(lambda: open_stereo(rig(tmp_path / "a"), factor=3), "factor is no option")
+    wrong(lambda: open_stereo(sintel(tmp_path / "b"), factor=0), "factor must be above 0")
+    shutil.rmtree(tmp_path / "b/training/clean_left")
+    wrong(lambda: open_stereo(tmp_path / "b", render="clean"), "clean_left does not exist", kind=FileNotFoundError)
+
+
+# ---------------------------------------------------------------- packing
+
+
+def test_mixed_sizes_and_a_size(tmp_path):
+    root = rig(tmp_path / "rig")
+    save(root / "left/9.png", picture(1, 24, 80)), save(root / "right/9.png", picture(2, 24, 80))
+    wrong(lambda: pack_stereo(root, tmp_path / "a.h5", progress=False), "pair 9 is 24x80", "give a size")
+    wrong(lambda: pack_stereo(root, tmp_path / "a.h5", size=(0, 5), progress=False), "at least one pixel")
+    data = PackedStereo(pack_stereo(root, tmp_path / "a.h5", size=(8, 16), progress=False))
+    assert data.size == (8, 16) and len(data) == 3 and not data.has_disparity and not data.scenes_known
+    wrong(lambda: pack_stereo(root, tmp_path / "a.h5", progress=False), "already exists")
+
+
+def test_a_mask_that_some_pairs_lack_is_left_out_aloud(tmp_path):
+    root = kitti(tmp_path / "kitti")
+    source = open_stereo(root)
+    fields = source.read
+
+    def read(record):
+        whole = fields(record)
+        return whole | ({"occluded": whole["disparity"] > 9} if record.name.startswith("000000") else {})
+
+    with pytest.warns(UserWarning, match="only some pairs have occluded"):
+        out = pack_stereo(stereo_data.replace(source, read=read), tmp_path / "a.h5", progress=False)
+    assert PackedStereo(out).fields == ("disparity",)
+
+
+def test_pairs_without_disparity_are_unknown_not_zero_pixels_away(tmp_path):
+    root = rig(tmp_path / "rig")
+    pfm(root / "disparity/1.pfm", np.full((12, 40), 5, np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = PackedStereo(pack_stereo(root, tmp_path / "a.h5", split="test", progress=False), "test")
+    assert data.has_disparity and data.unknown == 0.5 and data.division == "all in test"
+    assert (data[0]["disparity"] == 0).all() and (data[1]["disparity"] == 5).all()
+
+
+def test_damaged_and_foreign_files(tmp_path):
+    out = pack_stereo(rig(tmp_path / "rig", 6, height=64, width=96), tmp_path / "a.h5", progress=False)
+    whole = out.read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
+    wrong(lambda: PackedStereo(tmp_path / "cut.h5"), "cut.h5 cannot be read as HDF5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = 1
+    wrong(lambda: PackedStereo(tmp_path / "other.h5"), "was not written by pack_stereo")
+    wrong(lambda: open_stereo(tmp_path / "other.h5"), "no stereo pairs packed")
+    with h5py.File(out, "a") as file:
+        del file["train/focal"]
+    wrong(lambda: PackedStereo(out), "lacks a field", "focal")
+    wrong(lambda: PackedStereo(tmp_path / "none.h5"), "does not exist", kind=FileNotFoundError)
+
+
+def test_workers_read_what_one_process_reads(tmp_path):
+    out = pack_stereo(rig(tmp_path / "rig", 5), tmp_path / "a.h5", progress=False)
+    data = PackedStereo(out)
+    data[0]  # opened here, before the fork
+    loader = torch.utils.data.DataLoader(data, batch_size=2, num_workers=2)
+    read = torch.cat([batch["left"] for batch in loader])
+    assert torch.equal(read, data.batch(range(5))["left"])
+
+
+# ---------------------------------------------------------------- worlds
+
+
+@pytest.mark.parametrize("world", ["room", "field"])
+def test_worlds_are_exact_pairs(tmp_path, world):
+    if world == "field":
+        pytest.importorskip("advdepth_nb.fields")
+    sizes = {"train_size": (64, 128), "test_size": (96, 192)}
+    out = pack_fields(tmp_path / "w.h5", 2, 1, 2, **sizes, world=world, workers=2, progress=False)
+    train, test = PackedStereo(out), PackedStereo(out, "test")
+    assert (len(train), len(test)) == (4, 2) and (train.size, test.size) == ((64, 128), (96, 192))
+    assert len(set(train.scenes)) == 2 and set(train.scenes).isdisjoint(test.scenes) and train.scenes_known
+    assert ("segmentation" in train.fields) == (world == "field") == bool(train.classes)
+    assert train.focal.isfinite().all() and train.baseline.isfinite().all() and train.has_disparity
+    batch = test.batch([0, 1])
+    before, after = warp_errors(batch["left"], batch["right"], batch["disparity"], ~batch["occluded"] & ~batch["out_of_frame"])
+    assert after < before / 2, (before, after)
+    stamp = out.stat().st_mtime_ns
+    assert pack_fields(out, 2, 1, 2, **sizes, world=world, progress=False).stat().st_mtime_ns == stamp
+    wrong(lambda: pack_fields(out, 3, 1, 2, **sizes, world=world), "train_scenes 2 instead of 3")
+    alone = pack_fields(tmp_path / "again.h5", 2, 1, 2, **sizes, world=world, progress=False)
+    assert alone.read_bytes() == out.read_bytes()  # the same file from one process and from two
+
+
+def test_unknown_world(tmp_path):
+    wrong(lambda: pack_fields(tmp_path / "a.h5", 1, 1, 1, world="sea"), "'field' or 'room'", "'sea'")
+    wrong(lambda: pack_fields(tmp_path / "a.h5", 0, 1, 1, world="room"), "train_scenes", "at least 1")
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- the real pairs
+
+
+def warp_errors(left, right, d, kept) -> tuple[float, float]:
+    """Mean absolute grey difference (0-255) over `kept`: the views as they are, and the right one warped by `d`."""
+    one, two = ((GREY * x.float()).sum(1, keepdim=True) for x in (left, right))
+    kept = kept & (d > 0) & in_frame(d)
+    return (one - two).abs()[kept].mean().item(), (one - warp(two, d)).abs()[kept].mean().item()
+
+
+def tensors(pair):
+    views = [torch.from_numpy(x.copy()).permute(2, 0, 1)[None] for x in (pair.left, pair.right)]
+    d = torch.from_numpy(pair.disparity.copy())[None, None]
+    hidden = np.zeros(pair.disparity.shape, bool) if pair.occluded is None else pair.occluded | pair.out_of_frame
+    return *views, d, torch.from_numpy(~hidden)[None, None]
+
+
+REAL = {  # folder, pairs; on which pixels: Motorcycle by its own mask, art by cross-checking, KITTI on all that the laser hit
+    "middlebury2014": "Motorcycle/im0",
+    "middlebury2005": "art/view1",
+    "kitti2015": "000046_10",
+}
+
+
+@pytest.mark.parametrize("folder", REAL)
+@pytest.mark.parametrize("scale", [None, (1.0, 0.5), (0.5, 0.5), (0.7, 0.41)], ids=str)
+def test_the_right_view_warped_by_the_truth_looks_like_the_left(real_data, folder, scale):
+    """Guards sign, scale and rectification: the mean grey-level error falls at least 3 times."""
+    pair = open_stereo(real_data / "stereo" / folder)[0]
+    assert pair.name == REAL[folder] and (pair.occluded is None) == (folder == "kitti2015")
+    if scale:
+        height, width = pair.left.shape[:2]
+        pair = resize_stereo(pair, (round(height * scale[0]), round(width * scale[1])))
+    left, right, d, kept = tensors(pair)
+    before, after = warp_errors(left, right, d, kept)
+    assert after < before / 3, (before, after)
+    for wrong_d in (0.67 * d, 1.5 * d):  # a wrong scale cannot pass
+        assert warp_errors(left, right, wrong_d, kept)[1] > before / 3
+    assert warp_errors(right, left, d, kept)[1] > before / 3  # nor exchanged views
+
+
+@pytest.mark.parametrize("folder", REAL)
+def test_real_pairs_through_the_packed_file(real_data, tmp_path, folder):
+    out = pack_stereo(real_data / "stereo" / folder, tmp_path / "real.h5", size=(192, 384), split="test", progress=False)
+    batch = PackedStereo(out, "test").batch([0])
+    hidden = batch.get("occluded", torch.zeros_like(batch["disparity"], dtype=torch.bool))
+    before, after = warp_errors(batch["left"], batch["right"], batch["disparity"], ~hidden)
+    assert after < before / 3, (before, after)
+    views = stereo_batch(batch["left"], batch["right"], STEREO_AUGMENT["none"], torch.Generator())
+    assert torch.equal(views[0], batch["left"] / 255)
+
+
+def test_what_the_real_pairs_say_about_their_rigs(real_data):
+    art = open_stereo(real_data / "stereo/middlebury2005")[0]
+    assert abs(art.focal - 3740 / 3) < 1e-9 and abs(art.doffs - 200 / 3) < 1e-9 and art.disparity.max() < 80
+    d = torch.from_numpy(art.disparity)
+    depth = depth_from_disparity(torch.where(d > 0, d + art.doffs, 0), art.focal, art.baseline)[d > 0]
+    assert depth.min() > 1 and depth.max() < 3  # a still life on a table
+    road = open_stereo(real_data / "stereo/kitti2015")[0]
+    depth = depth_from_disparity(torch.from_numpy(road.disparity), road.focal, road.baseline)
+    assert depth[depth > 0].min() > 3 and depth.max() < 90
+    assert 0.85 < (road.disparity == 0).mean() < 0.9  # a laser's points
+
+
+def test_real_pairs_without_truth(real_data, tmp_path):
+    source = open_stereo(real_data / "stereo/no_ground_truth")
+    assert [r.name for r in source.records] == ["bowling", "items2"] and source[0].disparity is None
+    data = PackedStereo(pack_stereo(source, tmp_path / "a.h5", size=(96, 128), progress=False))
+    assert len(data) == 2 and not data.has_disparity and data.focal.isnan().all()
+    wrong(lambda: open_stereo(real_data / "stereo"), "several layouts, Middlebury 2014", "Middlebury 2005")
+
+
+def test_bonnet(tmp_path):
+    stem = "val/ulm/ulm_000000_000019"
+    for kind in ("leftImg8bit", "rightImg8bit"):
+        save(tmp_path / f"{kind}/{stem}_{kind}.png", picture(0, 50, 100))
+    code = np.zeros((50, 100), np.uint16)
+    code[:, 1:] = 1 + 256 * 9
+    save(tmp_path / f"disparity/{stem}_disparity.png", code)
+    pair = open_stereo(tmp_path, bonnet=False)[0]
+    assert pair.left.shape == (40, 100, 3) and pair.disparity.shape == (40, 100)
+    assert set(np.unique(pair.disparity)) == {0, 9} and pair.focal is None and pair.split == "test"
+    camera = tmp_path / f"camera/{stem}_camera.json"
+    camera.parent.mkdir(parents=True)
+    camera.write_text(json.dumps({"intrinsic": {"fx": 2262.5}, "extrinsic": {"baseline": 0.209}}))
+    assert open_stereo(tmp_path)[0].baseline == 0.209
+    camera.write_text("{")
+    wrong(lambda: open_stereo(tmp_path)[0], "ulm_000000_000019_camera.json", "intrinsic.fx")
+    camera.unlink()
+    wrong(lambda: open_stereo(tmp_path), "camera.json does not exist", kind=FileNotFoundError)
