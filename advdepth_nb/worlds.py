@@ -18,15 +18,15 @@ from torch import Tensor
 from .geometry import NYU_CAMERA, Camera
 
 # %% auto #0
-__all__ = ['BOX', 'CYLINDER', 'BALL', 'SHELL', 'BLADE', 'TILE', 'NEAR', 'TEXTURES', 'RUN', 'KINDS', 'LOOSE', 'Solids',
-           'blade_width', 'hit_blade', 'hit', 'footprints', 'covers', 'pairs_of', 'trace', 'faces', 'occlusion_edges',
-           'lattice', 'value_noise', 'Material', 'texture', 'paint', 'clearance', 'Lamp', 'visibility', 'openness',
-           'shade', 'exposure_of', 'tone_map', 'Part', 'part', 'moved', 'extent', 'colour', 'cloth', 'timber', 'gloss',
-           'legs', 'bed', 'sofa', 'armchair', 'chair', 'table', 'chest', 'bookcase', 'lampshade', 'plant', 'bin_',
-           'ball', 'carton', 'monitor', 'trifle', 'laden', 'desk', 'low_chest', 'bed_with_stand', 'sofa_with_table',
-           'dining', 'Room', 'against', 'fits', 'furnish', 'door', 'window', 'pendant', 'picture', 'look', 'viewpoint',
-           'check_whole', 'check_number', 'Sensor', 'render', 'check_view', 'room', 'hidden', 'unseen', 'stereo',
-           'room_pair', 'contact_sheet']
+__all__ = ['BOX', 'CYLINDER', 'BALL', 'SHELL', 'BLADE', 'TILE', 'BATCH', 'STAGED', 'NEAR', 'TEXTURES', 'RUN', 'KINDS', 'LOOSE',
+           'Solids', 'blade_width', 'hit_blade', 'hit', 'footprints', 'covers', 'pairs_of', 'trace', 'faces',
+           'occlusion_edges', 'lattice', 'value_noise', 'Material', 'texture', 'paint', 'clearance', 'Lamp',
+           'visibility', 'openness', 'shade', 'exposure_of', 'tone_map', 'Part', 'part', 'moved', 'extent', 'colour',
+           'cloth', 'timber', 'gloss', 'legs', 'bed', 'sofa', 'armchair', 'chair', 'table', 'chest', 'bookcase',
+           'lampshade', 'plant', 'bin_', 'ball', 'carton', 'monitor', 'trifle', 'laden', 'desk', 'low_chest',
+           'bed_with_stand', 'sofa_with_table', 'dining', 'Room', 'against', 'fits', 'furnish', 'door', 'window',
+           'pendant', 'picture', 'look', 'viewpoint', 'check_whole', 'check_number', 'Sensor', 'render', 'check_view',
+           'room', 'hidden', 'unseen', 'stereo', 'room_pair', 'contact_sheet']
 
 # %% ../nbs/01_worlds.ipynb #eccc0df0
 BOX, CYLINDER, BALL, SHELL, BLADE = range(5)  # a SHELL is a box seen from inside: the room itself
@@ -50,7 +50,7 @@ class Solids:
         scaled = self.axes / self.half[:, :, None]
         return np.concatenate([scaled, -np.einsum("pij,pj->pi", scaled, self.centre)[:, :, None]], axis=2)
 
-# %% ../nbs/01_worlds.ipynb #2384ef5e
+# %% ../nbs/01_worlds.ipynb #1f234dfd
 def blade_width(
     along: Tensor,  # -1 at the base to 1 at the tip
 ) -> Tensor:
@@ -66,12 +66,12 @@ def hit_blade(start: Tensor, step: Tensor) -> Tensor:
     rest = 2 * start[0] * start[0] + start[2] - 1
     root = (linear * linear - 4 * square * rest).sqrt()  # NaN where the ray passes by: no comparison holds
     larger = -0.5 * (linear + torch.copysign(root, linear))  # the two terms never cancel
-    nearest = torch.inf
+    nearest = []
     for t in (larger / square, rest / larger):
         along, across = start[0] + t * step[0], start[1] + t * step[1]
-        on = (t > 0) & (along.abs() <= 1) & (across.abs() <= blade_width(along))
-        nearest = torch.where(on & (t < nearest), t, nearest)
-    return nearest
+        on = (across.abs() <= blade_width(along)) & (along.abs() <= 1) & (t > 0)
+        nearest.append(torch.where(on, t, torch.inf))
+    return torch.minimum(*nearest)
 
 # %% ../nbs/01_worlds.ipynb #6878c299
 def hit(
@@ -97,15 +97,19 @@ def hit(
     near, far = near.amax(0), far.amin(0)
     return torch.where((near < far) & (near > 0), near, torch.inf)
 
-# %% ../nbs/01_worlds.ipynb #40a6c286
+# %% ../nbs/01_worlds.ipynb #14dbb595
 TILE = 4  # pixels
+BATCH = 4096  # pairs of a solid and a tile at once: what a core's cache holds
+STAGED = 50_000  # pairs; with more of them, the near ones come first
 NEAR = 1e-6  # metres before the camera; nothing nearer is seen
 
 
 def footprints(solids: Solids, camera: Camera) -> np.ndarray:
     """The window of pixels that can see each solid, `(P,4)`: top, bottom, left, right (ends excluded)."""
-    signs = np.stack(np.meshgrid(*[[-1, 1]] * 3), -1).reshape(8, 1, 3)
-    corners = np.einsum("kpi,pij->kpj", signs * solids.half, solids.axes) + solids.centre
+    one, two, three = np.moveaxis(solids.axes * solids.half[:, :, None], 1, 0)
+    pair = np.stack([solids.centre + one, solids.centre - one])
+    four = np.concatenate([pair + two, pair - two])
+    corners = np.concatenate([four + three, four - three])
     nearest, farthest = corners[..., 2].min(0), corners[..., 2].max(0)
     cut = (nearest < NEAR) & (farthest > NEAR)
     window = _window(corners, camera)
@@ -144,34 +148,37 @@ def _tiles(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return which, first[which, 0] + n // wide[which], first[which, 1] + n % wide[which]
 
 
-def covers(solids: Solids, parts: int = 4) -> tuple[Solids, np.ndarray]:
-    """Boxes that together hold the solids, and which solid each box is of, `(K,)`: several for a blade, else one."""
+def covers(
+    solids: Solids,
+    parts: np.ndarray,  # (P,) boxes for each solid; more than 1 for blades alone
+) -> tuple[Solids, np.ndarray]:
+    """Boxes that together hold the solids, and which solid each box is of, `(K,)`."""
+    whole = np.flatnonzero(parts == 1)
+    boxes, of = [np.stack([solids.centre[whole], solids.half[whole]])], [whole]
+    for number in np.unique(parts[parts > 1]).tolist():
+        which, ends = np.flatnonzero(parts == number), np.linspace(-1, 1, number + 1)
+        low, high = ends[:-1], ends[1:]
+        least = np.where(low * high < 0, 0, np.minimum(abs(low), abs(high)))  # of |q0| within the part
+        top, bottom = 1 - 2 * least**2, 1 - 2 * np.maximum(abs(low), abs(high)) ** 2
+        width = blade_width(torch.as_tensor(np.linspace(low, high, 100))).amax(0).numpy() + 1e-3
+        middle = np.stack([(low + high) / 2, np.zeros(number), (top + bottom) / 2], 1)
+        reach = np.stack([(high - low) / 2, width, (top - bottom) / 2], 1)[None] * solids.half[which, None]
+        shift = (middle[None] * solids.half[which, None]) @ solids.axes[which]
+        boxes.append(np.stack([solids.centre[which, None] + shift, reach]).reshape(2, -1, 3))
+        of.append(np.repeat(which, number))
+    of = np.concatenate(of)
+    centre, half = np.concatenate(boxes, axis=1)
+    return Solids(np.full(len(of), BOX), centre, solids.axes[of], half), of
+
+
+def pairs_of(solids: Solids, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Every solid and tile in which it may be seen, `(3,K)`: solid, tile's row, column; and how near it may be, `(K,)`."""
     blade = solids.kind == BLADE
-    if not blade.any():
-        return solids, np.arange(len(solids.kind))
-    ends = np.linspace(-1, 1, parts + 1)
-    low, high = ends[:-1], ends[1:]
-    least = np.where(low * high < 0, 0, np.minimum(abs(low), abs(high)))  # of |q0| within the part
-    top, bottom = 1 - 2 * least**2, 1 - 2 * np.maximum(abs(low), abs(high)) ** 2
-    peak = blade_width(torch.linspace(-1, 1, 400 * parts + 1).double().clamp(-1, 1)).numpy()
-    width = np.array([peak[400 * k : 400 * k + 401].max() for k in range(parts)]) + 1e-4
-    middle = np.stack([(low + high) / 2, np.zeros(parts), (top + bottom) / 2], 1)
-    reach = np.stack([(high - low) / 2, width, (top - bottom) / 2 + 1e-4], 1)
-    of = np.concatenate([np.flatnonzero(~blade), np.repeat(np.flatnonzero(blade), parts)])
-    middle, reach = (
-        np.concatenate([np.full(((~blade).sum(), 3), fill), np.tile(x, (blade.sum(), 1))])
-        for x, fill in ((middle, 0.0), (reach, 1.0))
-    )
-    half, axes = solids.half[of], solids.axes[of]
-    centre = solids.centre[of] + np.einsum("kij,ki->kj", axes, middle * half)
-    return Solids(np.full(len(of), BOX), centre, axes, reach * half), of
-
-
-def pairs_of(solids: Solids, camera: Camera) -> np.ndarray:
-    """Every pair of a solid and a tile in which it may be seen, `(3,K)`: the solid, the tile's row and its column."""
-    boxes, of = covers(solids)
+    length = camera.fx * solids.half[:, 0] / np.maximum(solids.centre[:, 2], 0.3)  # pixels, about half of what it spans
+    boxes, of = covers(solids, np.where(blade, np.select([length < 4, length < 16, length < 64], [1, 2, 4], 8), 1))
     which, row, column = _tiles(footprints(boxes, camera))
-    return np.stack([of[which], row, column])
+    near = boxes.centre[:, 2] - (np.abs(boxes.axes[:, :, 2]) * boxes.half).sum(1)
+    return np.stack([of[which], row, column]), near[which]
 
 
 def _table(values: np.ndarray, index: Tensor) -> Tensor:
@@ -189,19 +196,28 @@ def trace(
     tall, wide = -(-camera.height // TILE), -(-camera.width // TILE)
     rays = replace(camera, height=tall * TILE, width=wide * TILE).rays(device)
     x, y = rays[0, 0].reshape(wide, TILE).T.contiguous(), rays[1, :, 0].reshape(tall, TILE).T.contiguous()
-    rows = solids.rows().reshape(-1, 12)
-    pairs = pairs_of(solids, camera)
-    kinds = solids.kind[pairs[0]]
+    rows = torch.tensor(solids.rows().reshape(-1, 12).T.copy(), dtype=torch.float32, device=device)
+    pairs, near = pairs_of(solids, camera)
     # The bits of a positive float are ordered as it is: with them above the solid's index, the least is the nearest.
     nearest = torch.full((TILE * TILE, tall * wide), torch.iinfo(torch.int64).max, device=device)
-    for kind in np.flatnonzero(np.bincount(kinds)):
-        which, row, column = torch.as_tensor(pairs[:, kinds == kind], device=device)
-        m = _table(rows, which).reshape(3, 4, 1, -1)
-        across = m[:, 0] * x.index_select(1, column) + m[:, 2]
-        step = across[:, None] + (m[:, 1] * y.index_select(1, row))[:, :, None]
-        t = hit(kind, m[:, 3, None], step).flatten(0, 1)
-        key = (t.view(torch.int32).long() << 32) + which
-        nearest.scatter_reduce_(1, (row * wide + column).expand_as(key), key, "amin")
+    # Near things first: what begins behind all that a tile shows already need not be tried there.
+    stages = [0, 0.25, 0.5, 0.75] if len(near) > STAGED else [0]
+    stage = np.searchsorted(np.quantile(near[::16], stages[1:]), near) if len(stages) > 1 else np.zeros(len(near), int)
+    for number in range(len(stages)):
+        chosen = stage == number
+        if number:
+            farthest = (nearest.amax(0) >> 32).int().view(torch.float32).cpu().numpy()
+            chosen &= ~(near > farthest[pairs[1] * wide + pairs[2]])  # NaN, for a pixel without anything, is no limit
+        kinds = np.where(chosen, solids.kind[pairs[0]], -1)
+        for kind in np.unique(kinds[chosen]):
+            for part in torch.as_tensor(pairs[:, kinds == kind], device=device).split(BATCH, dim=1):
+                which, row, column = part
+                m = rows.index_select(1, which).reshape(3, 4, 1, -1)
+                across = m[:, 0] * x.index_select(1, column) + m[:, 2]
+                step = across[:, None] + (m[:, 1] * y.index_select(1, row))[:, :, None]
+                t = hit(kind, m[:, 3, None], step).flatten(0, 1)
+                key = (t.view(torch.int32).long() << 32) + which
+                nearest.scatter_reduce_(1, (row * wide + column).expand_as(key), key, "amin")
     nearest = nearest.reshape(TILE, TILE, tall, wide).permute(2, 0, 3, 1).reshape(tall * TILE, wide * TILE)
     nearest = nearest[: camera.height, : camera.width].contiguous()
     depth, seen = (nearest >> 32).int().view(torch.float32), nearest & 0xFFFFFFFF
@@ -1311,7 +1327,7 @@ class Sensor:
         z = (z / self.quantum).round().clamp(min=1) * self.quantum
         return torch.where((beside & lost) | (depth > self.cap), 0.0, z.clamp(max=self.cap))
 
-# %% ../nbs/01_worlds.ipynb #8f1d6cde
+# %% ../nbs/01_worlds.ipynb #e9298c23
 def render(
     room: Room,
     position: np.ndarray,  # (3,) metres
@@ -1319,7 +1335,7 @@ def render(
     camera: Camera,
     device: torch.device | str = "cpu",
     seed: int = 0,  # of the textures
-    exposed: bool = True,  # False: "image" is light, linear RGB, for a `tone_map` to come
+    exposed: bool = True,  # False: for `stereo`, "image" is light, linear RGB, and "seen" the solids' indices
 ) -> dict[str, Tensor]:
     """Image, depth, normal, edge and surface of one view: see `room`."""
     solids = room.solids.seen_from(position, rotation)
@@ -1345,7 +1361,7 @@ def render(
         "normal": normal,
         "edge": edge[None],
         "surface": surface.reshape(1, *shape),
-    }
+    } | ({} if exposed else {"seen": seen})
 
 
 def check_view(
@@ -1392,7 +1408,7 @@ def room(
             out["depth"] = sensor.measure(out["depth"], out["edge"], scene, view)
     return {name: value.clone() for name, value in out.items()}  # ordinary tensors, which may enter a graph
 
-# %% ../nbs/01_worlds.ipynb #0fbd3523
+# %% ../nbs/01_worlds.ipynb #5dcc467a
 def hidden(
     solids: Solids,  # in the camera's frame
     camera: Camera,
@@ -1406,7 +1422,7 @@ def hidden(
     row = (camera.fy * y / z + camera.cy).round().clamp(0, camera.height - 1).long() // TILE
     tile = row * wide + (camera.fx * x / z + camera.cx).round().clamp(0, camera.width - 1).long() // TILE
     rows, found = solids.rows().reshape(-1, 12), torch.zeros(count, device=device)
-    pairs = pairs_of(solids, camera)
+    pairs, _ = pairs_of(solids, camera)
     kinds = solids.kind[pairs[0]]
     for kind in np.flatnonzero(np.bincount(kinds)):
         which, down, across = torch.as_tensor(pairs[:, kinds == kind], device=device)
@@ -1421,31 +1437,35 @@ def hidden(
         found.index_put_((point,), (t < z[point] * (1 - tolerance)).float(), accumulate=True)
     return found > 0
 
-# %% ../nbs/01_worlds.ipynb #7317650d
+# %% ../nbs/01_worlds.ipynb #5cd50568
 def unseen(
-    depth: Tensor,  # (H,W) metres, of one view
+    here: dict[str, Tensor],  # one view: "depth" (1,H,W) metres and "seen" (H,W), the index of the solid
+    there: dict[str, Tensor],  # the other
     shift: Tensor,  # (H,W) pixels from there to the same points in the other view
-    other: Tensor,  # (H,W) metres, depth of the other view
     solids: Solids,  # in the other camera's frame
     camera: Camera,
     tolerance: float = 1e-3,
 ) -> tuple[Tensor, Tensor]:
     """Which pixels are hidden in the other view, and which lie beside its frame, each `(H,W)` bool."""
-    x = torch.arange(camera.width, device=depth.device) + shift
+    limit, other = here["depth"][0] * (1 - tolerance), there["depth"][0]
+    x = torch.arange(camera.width, device=limit.device) + shift
     beside = (x < 0) | (x > camera.width - 1)
     left = x.floor().long().clamp(0, camera.width - 1)
-    front = torch.minimum(other.gather(1, left), other.gather(1, (left + 1).clamp(max=camera.width - 1)))
-    unsure = ~beside & (front < depth * (1 - tolerance))
+    right = (left + 1).clamp(max=camera.width - 1)
+    nearer = [other.gather(1, side) < limit for side in (left, right)]
+    solid = [there["seen"].gather(1, side) for side in (left, right)]
+    same = solid[0] == solid[1]
+    occluded = ~beside & same & nearer[0] & nearer[1]
+    unsure = ~beside & (nearer[0] | nearer[1]) & ~(same & ((nearer[0] & nearer[1]) | (solid[0] == here["seen"])))
     v, u = unsure.nonzero().unbind(1)
-    z = depth[v, u]
+    z = here["depth"][0, v, u]
     points = torch.stack([(x[v, u] - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z])
-    occluded = torch.zeros_like(unsure)
     occluded[v, u] = hidden(solids, camera, points, tolerance)
     return occluded, beside
 
 
 def stereo(
-    draw: Callable[[np.ndarray, Camera], dict[str, Tensor]],  # a view from a position: "image" in linear RGB, "depth"
+    draw: Callable[[np.ndarray, Camera], dict[str, Tensor]],  # a view: "image" in linear RGB, "depth", "seen" and more
     solids: Solids,  # in the frame of the positions: what hides
     position: np.ndarray,  # (3,) metres, of the left camera
     rotation: np.ndarray,  # (3,3) rows: right, down, forward; of both
@@ -1464,15 +1484,14 @@ def stereo(
     images = [tone_map(image.flatten(1), exposure).reshape(image.shape) for image in images]
     if antialias:
         images = [F.avg_pool2d(image[None], 2)[0] for image in images]
-    depths = [view["depth"][0] for view in views]
-    disparity = [camera.fx * baseline / depth for depth in depths]
-    from_right, from_left = (solids.seen_from(place, rotation) for place in places[::-1])
-    masks = unseen(depths[0], -disparity[0], depths[1], from_right, camera)
-    masks += unseen(depths[1], disparity[1], depths[0], from_left, camera)
+    disparity = [camera.fx * baseline / view["depth"][0] for view in views]
+    from_left, from_right = (solids.seen_from(place, rotation) for place in places)
+    masks = unseen(*views, -disparity[0], from_right, camera)
+    masks += unseen(*views[::-1], disparity[1], from_left, camera)
     names = ["left", "right", "disparity", "disparity_right"]
     names += ["occluded", "out_of_frame", "occluded_right", "out_of_frame_right"]
     out = dict(zip(names, [*images, *(x[None] for x in (*disparity, *masks))], strict=True))
-    rest = {name: value for name, value in views[0].items() if name != "image"}
+    rest = {name: value for name, value in views[0].items() if name not in ("image", "seen")}
     out = {name: value.clone() for name, value in (out | rest).items()}  # ordinary tensors, which may enter a graph
     return out | {"focal": float(camera.fx), "baseline": float(baseline)}
 
