@@ -135,7 +135,7 @@ def recolour(
     offset = matrix @ shift[..., None] + (1 - b) * c * mean.view(-1, 1, 1)
     return torch.baddbmm(offset, matrix, image.flatten(2)).view_as(image)
 
-# %% ../nbs/03_augment.ipynb #22d0b24d
+# %% ../nbs/03_augment.ipynb #2b8da73a
 def eight_bit(
     pictures: Tensor,
     name: str,  # of the argument, for the message
@@ -144,7 +144,10 @@ def eight_bit(
     """`pictures`, if they are `(B,C,H,W)` uint8; else one sentence. Floats in 0-1 would come out 255 times too dark."""
     if pictures.dtype != torch.uint8:
         kind = str(pictures.dtype).removeprefix("torch.")
-        raise ValueError(f"{name} is {kind}, but uint8 from 0 to 255 is expected, as data sets hold it; for floats in 0-1: (255 * x).round().byte()")
+        raise ValueError(
+            f"{name} is {kind}, but uint8 from 0 to 255 is expected, as data sets hold it; "
+            "turn floats in 0-1 into it by (255 * x).round().byte()"
+        )
     if pictures.ndim != 4 or pictures.shape[1] not in channels:
         wanted = " or ".join(map(str, channels))
         raise ValueError(f"{name} is {tuple(pictures.shape)}, but (B,{wanted},H,W) is expected")
@@ -182,7 +185,9 @@ def train_batch(
     The mask is `depth > 0` in a closed recipe and true everywhere in an open one (Hu et al. 2019 have no mask).
     """
     if depth.shape != (len(eight_bit(image, "image")), 1, *image.shape[-2:]):
-        raise ValueError(f"image is {tuple(image.shape)} but depth {tuple(depth.shape)}: make depth (B,1,H,W) of the image's size")
+        raise ValueError(
+            f"image is {tuple(image.shape)} but depth {tuple(depth.shape)}: make depth (B,1,H,W) of the image's size"
+        )
     chance = draw(len(image), augment, generator)
     image, depth = resize_image(image, augment.frame), resize_depth(depth, augment.frame)
     image, depth = place(image, depth, augment, chance)
@@ -249,7 +254,7 @@ def stereo_batch(
     both = torch.where((chance[:, 1:2] < settings.colour)[..., None], coloured, both)
     return both[:, 0], both[:, 1]
 
-# %% ../nbs/03_augment.ipynb #8b2e37f3
+# %% ../nbs/03_augment.ipynb #e219d69b
 @dataclass(frozen=True)
 class PairAugment:
     """The training transforms of pix2pix (Isola et al. 2017); sizes are (H,W), None = that of the batch."""
@@ -290,7 +295,9 @@ def pair_batch(
     size = tuple(settings.load or inputs.shape[-2:])
     height, width = settings.crop or size
     if height > size[0] or width > size[1]:
-        raise ValueError(f"crop {settings.crop} does not fit into pictures of {size[0]}x{size[1]}; use settings.at(height, width)")
+        raise ValueError(
+            f"crop {settings.crop} does not fit into pictures of {size[0]}x{size[1]}; use settings.at(height, width)"
+        )
     chance = torch.rand(len(inputs), 3, generator=generator)
     room = torch.tensor([size[0] - height + 1, size[1] - width + 1])
     corner = (chance[:, 1:] * room).long().tolist()

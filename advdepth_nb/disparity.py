@@ -20,7 +20,7 @@ __all__ = ['DISPARITY_PROTOCOLS', 'DISPARITY_METRICS', 'PUBLISHED_MAE', 'PUBLISH
            'disparity_errors', 'at_truth', 'score_disparity', 'post_process', 'predict_disparity', 'published_note',
            'score_depth']
 
-# %% ../nbs/43_disparity.ipynb #5fa9a67c
+# %% ../nbs/43_disparity.ipynb #d9d45777
 @dataclass(frozen=True)
 class DisparityProtocol:
     """How a predicted disparity is compared with the truth; every figure of error names one."""
@@ -34,7 +34,9 @@ class DisparityProtocol:
     def __post_init__(self) -> None:
         for field, allowed in [("pixels", ("all", "noc")), ("alignment", ("none", "median"))]:
             if getattr(self, field) not in allowed:
-                raise ValueError(f"protocol {self.name!r}: {field} must be one of {allowed}, not {getattr(self, field)!r}")
+                raise ValueError(
+                    f"protocol {self.name!r}: {field} must be one of {allowed}, not {getattr(self, field)!r}"
+                )
         if self.pixels == "noc" and self.out_of_frame:
             raise ValueError(f"protocol {self.name!r}: pixels 'noc' cannot count those out of frame; use pixels 'all'")
 
@@ -61,7 +63,7 @@ DISPARITY_PROTOCOLS: dict[str, DisparityProtocol] = {
     "noc_median": DisparityProtocol("noc_median", pixels="noc", alignment="median"),
 }
 
-# %% ../nbs/43_disparity.ipynb #1fc90ee7
+# %% ../nbs/43_disparity.ipynb #2d35ae07
 DISPARITY_METRICS = ("mae", "mae_width", "mae_range", "abs_rel", "bad3", "d1", "mse")
 
 
@@ -72,10 +74,13 @@ def disparity_errors(
 ) -> dict[str, Tensor]:
     """All DISPARITY_METRICS and `n_valid`, one value per image, `(B,)`; NaN where nothing is valid."""
     n = valid.sum((1, 2, 3))
-    mean = lambda values: torch.where(valid, values, 0.0).sum((1, 2, 3)) / n  # noqa: E731  (0/0 is NaN, as it should be)
+    # 0/0 is NaN, as it should be
+    mean = lambda values: torch.where(valid, values, 0.0).sum((1, 2, 3)) / n  # noqa: E731
     truth = torch.where(valid, truth, 1.0)
     error = (pred - truth).abs()
-    extent = torch.where(valid, truth, -torch.inf).amax((1, 2, 3)) - torch.where(valid, truth, torch.inf).amin((1, 2, 3))
+    extent = torch.where(valid, truth, -torch.inf).amax((1, 2, 3)) - torch.where(valid, truth, torch.inf).amin(
+        (1, 2, 3)
+    )
     mae = mean(error)
     return {
         "mae": mae,
@@ -88,7 +93,7 @@ def disparity_errors(
         "n_valid": n,
     }
 
-# %% ../nbs/43_disparity.ipynb #bd61fbd0
+# %% ../nbs/43_disparity.ipynb #21c04a5e
 def at_truth(
     fraction: Tensor,  # (B,1,h,w) of the width, at the network's size
     truth: Tensor,  # (B,1,H,W) pixels; 0 = unknown
@@ -98,14 +103,23 @@ def at_truth(
 ) -> tuple[Tensor, Tensor]:
     """Prediction in pixels of the truth, aligned as the protocol says, and the valid pixels, `(B,1,H,W)` each."""
     if fraction.ndim != 4 or truth.ndim != 4 or fraction.shape[:2] != truth.shape[:2] or truth.shape[1] != 1:
-        raise ValueError(f"the prediction is {tuple(fraction.shape)} and the truth {tuple(truth.shape)}: make both (B,1,height,width)")
+        raise ValueError(
+            f"the prediction is {tuple(fraction.shape)} and the truth {tuple(truth.shape)}: "
+            "make both (B,1,height,width)"
+        )
     if broken := (~fraction.isfinite()).flatten(1).any(1).nonzero().flatten().tolist():
-        raise ValueError(f"the prediction for image {broken[0]} of the batch is not finite everywhere: look for its cause first")
+        raise ValueError(
+            f"the prediction for image {broken[0]} of the batch is not finite everywhere: look for its cause first"
+        )
     for name, mask in (("occluded", occluded), ("out_of_frame", out_of_frame)):
         if mask is not None and mask.shape != truth.shape:
-            raise ValueError(f"{name} is {tuple(mask.shape)} but the truth {tuple(truth.shape)}: give a mask of the truth's size")
+            raise ValueError(
+                f"{name} is {tuple(mask.shape)} but the truth {tuple(truth.shape)}: give a mask of the truth's size"
+            )
     if protocol.pixels == "noc" and occluded is None:
-        raise ValueError(f"protocol {protocol.name!r} needs to know which pixels are occluded, and this data does not say; use 'all'")
+        raise ValueError(
+            f"protocol {protocol.name!r} needs to know which pixels are occluded, and this data does not say; use 'all'"
+        )
     truth = truth.float()
     valid = truth.isfinite() & (truth > 0)
     if not protocol.out_of_frame:
@@ -130,11 +144,11 @@ def score_disparity(
     occluded: Tensor | None = None,  # (B,1,H,W) bool; "noc" needs it
     out_of_frame: Tensor | None = None,  # (B,1,H,W) bool; None: found from the truth
 ) -> dict[str, Tensor]:
-    """DISPARITY_METRICS and `n_valid` of each image, `(B,)`, under the protocol; NaN for an image without a valid pixel."""
+    """DISPARITY_METRICS and `n_valid` of each image, `(B,)`, under the protocol; NaN where no pixel is valid."""
     pred, valid = at_truth(fraction, truth, protocol, occluded, out_of_frame)
     return disparity_errors(pred, truth.float(), valid)
 
-# %% ../nbs/43_disparity.ipynb #6e110db2
+# %% ../nbs/43_disparity.ipynb #7d072bb7
 def post_process(
     direct: Tensor,  # (B,1,h,w) prediction for the image
     mirrored: Tensor,  # (B,1,h,w) prediction for the mirrored image, as the network gave it
@@ -148,11 +162,14 @@ def post_process(
 
 
 def predict_disparity(
-    net: Callable[[Tensor], Tensor | Sequence[Tensor]],  # (B,3,h,w) in 0-1 -> (B,C,h,w) of the width, or such at several scales, finest first
+    net: Callable[
+        [Tensor], Tensor | Sequence[Tensor]
+    ],  # (B,3,h,w) in 0-1 -> (B,C,h,w) of the width, or such at several scales, finest first
     left: Tensor,  # (B,3,h,w) in 0-1, at the network's size
     protocol: DisparityProtocol,
 ) -> Tensor:
-    """The left disparity at the finest scale, `(B,1,h,w)` as a fraction of the width, post-processed if the protocol says so."""
+    """The left disparity at the finest scale, `(B,1,h,w)` of the width, post-processed if the protocol says so."""
+
     def once(image: Tensor) -> Tensor:
         out = net(image)
         return (out if isinstance(out, Tensor) else out[0])[:, :1]
@@ -160,7 +177,7 @@ def predict_disparity(
     direct = once(left)
     return post_process(direct, once(left.flip(-1))) if protocol.post_process else direct
 
-# %% ../nbs/43_disparity.ipynb #ad85ab72
+# %% ../nbs/43_disparity.ipynb #7e3c6236
 PUBLISHED_MAE = 9.28  # per cent; the project page of the stereo system, on MPI Sintel
 PUBLISHED_UNDEFINED = (
     "per cent of what: the width, the range of disparities, or the true value",
@@ -174,9 +191,11 @@ PUBLISHED_UNDEFINED = (
 
 def published_note() -> str:
     """One sentence for a caption: the published error and what it does not define."""
-    return f"The published mean absolute error is {PUBLISHED_MAE:.2f} %; it leaves open {'; '.join(PUBLISHED_UNDEFINED)}."
+    return (
+        f"The published mean absolute error is {PUBLISHED_MAE:.2f} %; it leaves open {'; '.join(PUBLISHED_UNDEFINED)}."
+    )
 
-# %% ../nbs/43_disparity.ipynb #d9a04935
+# %% ../nbs/43_disparity.ipynb #76674e76
 def score_depth(
     fraction: Tensor,  # (B,1,h,w) of the width, at the network's size
     truth: Tensor,  # (B,1,H,W) pixels; 0 = unknown
@@ -190,7 +209,7 @@ def score_depth(
 ) -> dict[str, Tensor]:
     """`metrics.errors` of the depth that the disparities mean, `(B,)` each; NaN where the rig is unknown."""
     pred, valid = at_truth(fraction, truth, protocol, occluded, out_of_frame)
-    each = lambda x: torch.as_tensor(x, dtype=pred.dtype, device=pred.device).expand(len(pred)).view(-1, 1, 1, 1)  # noqa: E731
+    each = lambda x: torch.as_tensor(x).to(pred).expand(len(pred)).view(-1, 1, 1, 1)  # noqa: E731
     focal, baseline, doffs = each(focal), each(baseline), each(doffs)
     ours = depth_from_disparity((pred + doffs).clamp(min=1e-6), focal, baseline).clamp(*limits)
     true = depth_from_disparity(torch.where(valid, truth.float() + doffs, 0.0), focal, baseline)

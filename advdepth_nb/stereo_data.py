@@ -82,7 +82,7 @@ def decode_sintel(pixels: np.ndarray) -> np.ndarray:
     """Disparity in pixels from Sintel's `(H,W,3)` uint8 (Butler et al. 2012, README of the stereo set)."""
     return pixels.astype(np.float32) @ np.array([4, 2**-6, 2**-14], np.float32)
 
-# %% ../nbs/05_stereo_data.ipynb #7b21ca0c
+# %% ../nbs/05_stereo_data.ipynb #cb0008af
 def read_values(
     path: Path,
     bits: int,  # 8 or 16
@@ -99,7 +99,9 @@ def read_values(
     found = {"L": 8, "1": 8, "I": 16, "I;16": 16, "I;16B": 16}.get(mode)
     if found != bits:
         has = f"{found}-bit" if found else f"of mode {mode} ({1 if pixels.ndim == 2 else pixels.shape[2]} channels)"
-        raise ValueError(f"{path} is {has}, but {what} of this layout is one channel of {bits} bits; is it the right file?")
+        raise ValueError(
+            f"{path} is {has}, but {what} of this layout is one channel of {bits} bits; is it the right file?"
+        )
     return pixels.astype(np.uint8) * (255 if mode == "1" else 1) if bits == 8 else pixels.astype(np.uint16)
 
 
@@ -122,7 +124,7 @@ def read_pfm(path: Path) -> np.ndarray:
     values = np.frombuffer(data, "<f4" if scale < 0 else ">f4", offset=header.end())
     return values.reshape(height, width)[::-1].astype(np.float32)
 
-# %% ../nbs/05_stereo_data.ipynb #82f164a6
+# %% ../nbs/05_stereo_data.ipynb #92aa6c3e
 @dataclass(frozen=True)
 class StereoSource(Source):
     """A stereo data set in one layout; `source[i]` reads one pair, nothing is read before."""
@@ -168,10 +170,12 @@ def read_view(path: Path) -> np.ndarray:
 def _partner(path: Path, of: Path, what: str) -> Path:
     """`path`, which must exist because `of` does."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist, but it is {what} that belongs to {of}; copy it, or remove that one")
+        raise FileNotFoundError(
+            f"{path} does not exist, but it is {what} that belongs to {of}; copy it, or remove that one"
+        )
     return path
 
-# %% ../nbs/05_stereo_data.ipynb #e1cd681a
+# %% ../nbs/05_stereo_data.ipynb #41581b90
 def _read_sintel(record: Record) -> dict:
     left, right, disparity, occluded, outside = record.where
     fields = {"left": read_colour(left), "right": read_colour(right), "baseline": 0.1}
@@ -188,13 +192,19 @@ def _find_sintel(root: Path, options: dict) -> StereoSource | None:
         return None
     render, records = options["render"], []
     if not (base / f"{render}_left").is_dir():
-        raise FileNotFoundError(f"{base / f'{render}_left'} does not exist; the other render pass may: see the option render")
+        raise FileNotFoundError(
+            f"{base / f'{render}_left'} does not exist; the other render pass may: see the option render"
+        )
     truth = (base / "disparities").is_dir()
     for left in sorted((base / f"{render}_left").glob("*/*.png")):
         at = lambda kind, left=left: base / kind / left.parent.name / left.name  # noqa: E731
         where = (left, _partner(at(f"{render}_right"), left, "the right view"), None, None, None)
         if truth:
-            masks = {"disparities": "the disparity", "occlusions": "the occlusion mask", "outofframe": "the out-of-frame mask"}
+            masks = {
+                "disparities": "the disparity",
+                "occlusions": "the occlusion mask",
+                "outofframe": "the out-of-frame mask",
+            }
             where = (*where[:2], *(_partner(at(kind), left, what) for kind, what in masks.items()))
         records.append(Record(left.parent.name, f"{left.parent.name}/{left.stem}", "train", where))
     return StereoSource(f"MPI Sintel stereo ({render} pass)", root, tuple(records), _read_sintel)
@@ -237,7 +247,7 @@ def _find_kitti(root: Path, options: dict) -> StereoSource | None:
             records.append(Record(name[:-4], name[:-4], split, tuple(where)))
     return StereoSource("KITTI 2015", root, tuple(records), _read_kitti)
 
-# %% ../nbs/05_stereo_data.ipynb #361b2c57
+# %% ../nbs/05_stereo_data.ipynb #1fa1b659
 def _read_cityscapes(record: Record) -> dict:
     left, right, disparity, camera, bonnet = record.where
     fields = {"left": read_colour(left), "right": read_colour(right)}
@@ -250,7 +260,9 @@ def _read_cityscapes(record: Record) -> dict:
             rig = json.loads(camera.read_text(encoding="utf-8"))
             fields |= {"focal": float(rig["intrinsic"]["fx"]), "baseline": float(rig["extrinsic"]["baseline"])}
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{camera}: intrinsic.fx and extrinsic.baseline are expected in this json ({error!r}); copy it again") from error
+            raise ValueError(
+                f"{camera}: intrinsic.fx and extrinsic.baseline are expected in this json ({error!r}); copy it again"
+            ) from error
     return fields
 
 
@@ -262,7 +274,8 @@ def _find_cityscapes(root: Path, options: dict) -> StereoSource | None:
     for left in sorted((root / "leftImg8bit").glob("*/*/*_leftImg8bit.png")):
         split, city = left.parts[-3:-1]
         stem = left.name.removesuffix("_leftImg8bit.png")
-        at = lambda kind, suffix, folder=f"{split}/{city}/{stem}": root / kind / f"{folder}_{kind}.{suffix}"  # noqa: E731
+        base = f"{split}/{city}/{stem}"
+        at = lambda kind, suffix, base=base: root / kind / f"{base}_{kind}.{suffix}"  # noqa: E731
         where = [left, _partner(at("rightImg8bit", "png"), left, "the right view")]
         for kind, suffix in (("disparity", "png"), ("camera", "json")):
             where.append(_partner(at(kind, suffix), left, f"the {kind}") if files[kind] else None)
@@ -271,7 +284,7 @@ def _find_cityscapes(root: Path, options: dict) -> StereoSource | None:
     cut = "" if options.get("bonnet", True) else ", bottom fifth cut"
     return StereoSource(f"Cityscapes (disparity by semi-global matching{cut})", root, tuple(records), _read_cityscapes)
 
-# %% ../nbs/05_stereo_data.ipynb #84e19e5c
+# %% ../nbs/05_stereo_data.ipynb #62c7390a
 def read_calibration(path: Path) -> dict:
     """`focal`, `baseline`, `doffs` from a calib.txt of Middlebury 2014 (cam0, baseline in mm, doffs)."""
     lines = dict(line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines() if "=" in line)
@@ -279,7 +292,9 @@ def read_calibration(path: Path) -> dict:
         focal = float(lines["cam0"].strip().lstrip("[").split()[0])
         return {"focal": focal, "baseline": float(lines["baseline"]) / 1000, "doffs": float(lines.get("doffs", 0))}
     except (KeyError, ValueError, IndexError) as error:
-        raise ValueError(f"{path}: cam0=[f 0 cx; ...] and baseline= in mm are expected ({error!r}); see Middlebury's calib.txt") from error
+        raise ValueError(
+            f"{path}: cam0=[f 0 cx; ...] and baseline= in mm are expected ({error!r}); see Middlebury's calib.txt"
+        ) from error
 
 
 def cross_check(
@@ -301,7 +316,10 @@ def _read_middlebury_2014(record: Record) -> dict:
         if mask:
             codes = read_values(mask, 8, "the mask")
             if codes.shape != fields["disparity"].shape:
-                raise ValueError(f"{mask} is {codes.shape[0]}x{codes.shape[1]}, another size than {disparity}; take both from one release")
+                raise ValueError(
+                    f"{mask} is {codes.shape[0]}x{codes.shape[1]}, another size than {disparity}; "
+                    "take both from one release"
+                )
             hidden = np.isfinite(fields["disparity"]) & (codes != 255)
             columns = np.arange(codes.shape[1])
             fields["out_of_frame"] = hidden & (columns < np.where(hidden, fields["disparity"], 0))
@@ -310,7 +328,9 @@ def _read_middlebury_2014(record: Record) -> dict:
 
 
 def _find_middlebury_2014(root: Path, options: dict) -> StereoSource | None:
-    folders = sorted({p.parent for depth in ("", "*/", "*/*/") for view in "01" for p in root.glob(f"{depth}im{view}.png")})
+    folders = sorted(
+        {p.parent for depth in ("", "*/", "*/*/") for view in "01" for p in root.glob(f"{depth}im{view}.png")}
+    )
     if not folders:
         return None
     records = []
@@ -323,7 +343,7 @@ def _find_middlebury_2014(root: Path, options: dict) -> StereoSource | None:
         records.append(Record(scene, f"{scene}/im0", "train", (left, right, *found)))
     return StereoSource("Middlebury 2014 or v3 (PFM)", root, tuple(records), _read_middlebury_2014)
 
-# %% ../nbs/05_stereo_data.ipynb #146b1829
+# %% ../nbs/05_stereo_data.ipynb #ab8f8b20
 MIDDLEBURY_FULL_ROWS = 1110  # of every scene of 2005 and 2006 at full size
 
 
@@ -334,7 +354,7 @@ def _read_middlebury_2005(record: Record) -> dict:
     factor = factor or {MIDDLEBURY_FULL_ROWS // n: n for n in (1, 2, 3)}.get(rows)
     if factor is None:
         raise ValueError(
-            f"{left} has {rows} rows, not the 1110, 555 or 370 of the full, half and third size of Middlebury 2005 and 2006; "
+            f"{left} has {rows} rows, not the 1110, 555 or 370 of Middlebury 2005 and 2006 in their three sizes; "
             "say by the option factor what its 8-bit disparities must be divided by"
         )
     if disparity:
@@ -348,12 +368,16 @@ def _read_middlebury_2005(record: Record) -> dict:
         try:
             fields["doffs"] = float(dmin.read_text(encoding="utf-8")) / factor
         except ValueError as error:
-            raise ValueError(f"{dmin}: one number is expected, the full-size pixels that were cut off ({error})") from error
+            raise ValueError(
+                f"{dmin}: one number is expected, the full-size pixels that were cut off ({error})"
+            ) from error
     return fields
 
 
 def _find_middlebury_2005(root: Path, options: dict) -> StereoSource | None:
-    folders = sorted({p.parent for depth in ("", "*/", "*/*/") for view in "15" for p in root.glob(f"{depth}view{view}.png")})
+    folders = sorted(
+        {p.parent for depth in ("", "*/", "*/*/") for view in "15" for p in root.glob(f"{depth}view{view}.png")}
+    )
     if not folders:
         return None
     records = []
@@ -364,9 +388,11 @@ def _find_middlebury_2005(root: Path, options: dict) -> StereoSource | None:
         scene = folder.resolve().name if folder == root else folder.relative_to(root).as_posix()
         records.append(Record(scene, f"{scene}/view1", "train", (left, right, *found, options.get("factor"))))
     given = f"factor {options['factor']:g}, as given" if options.get("factor") else "factor by the number of rows"
-    return StereoSource(f"Middlebury 2005 or 2006 (8-bit disparity, {given})", root, tuple(records), _read_middlebury_2005)
+    return StereoSource(
+        f"Middlebury 2005 or 2006 (8-bit disparity, {given})", root, tuple(records), _read_middlebury_2005
+    )
 
-# %% ../nbs/05_stereo_data.ipynb #6969e651
+# %% ../nbs/05_stereo_data.ipynb #1c066ae9
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"}
 _SIDE = re.compile(r"(?P<name>.+)_(?P<side>l|r|left|right)", re.I)
 
@@ -375,7 +401,9 @@ def _read_own(record: Record) -> dict:
     left, right, disparity, calibration = record.where
     fields = {"left": read_view(left), "right": read_view(right)}
     if disparity:
-        fields["disparity"] = read_pfm(disparity) if disparity.suffix == ".pfm" else decode_kitti(read_values(disparity, 16))
+        fields["disparity"] = (
+            read_pfm(disparity) if disparity.suffix == ".pfm" else decode_kitti(read_values(disparity, 16))
+        )
     return fields | (read_calibration(calibration) if calibration else {})
 
 
@@ -400,11 +428,16 @@ def _find_left_right(root: Path, options: dict) -> StereoSource | None:
         for name in sorted(left.keys() | right.keys()):
             if name not in left or name not in right:
                 held, side = (left.get(name) or right[name]), "right" if name in left else "left"
-                raise FileNotFoundError(f"{held} has no {side} view: {base / side} holds no picture named {Path(name).name}; copy it, or remove this one")
+                raise FileNotFoundError(
+                    f"{held} has no {side} view: {base / side} holds no picture named {Path(name).name}; "
+                    "copy it, or remove this one"
+                )
             found = [p for s in (".pfm", ".png") if (p := base / "disparity" / f"{name}{s}").is_file()]
             truth |= bool(found)
             scene = Path(name).parent.as_posix() if "/" in name else name
-            records.append(Record(scene, name, split, (left[name], right[name], found[0] if found else None, calibration)))
+            records.append(
+                Record(scene, name, split, (left[name], right[name], found[0] if found else None, calibration))
+            )
     what = "with disparity" if truth else "without disparity"
     return StereoSource(f"folders left/ and right/ ({what})", root, tuple(records), _read_own) if bases else None
 
@@ -419,11 +452,13 @@ def _find_suffixed(root: Path, options: dict) -> StereoSource | None:
         for name, pair in sides.items():
             if len(pair) < 2:
                 file = next(iter(pair.values()))
-                raise FileNotFoundError(f"{file} has no {'right' if 'l' in pair else 'left'} view beside it; copy it, or remove this one")
+                raise FileNotFoundError(
+                    f"{file} has no {'right' if 'l' in pair else 'left'} view beside it; copy it, or remove this one"
+                )
             records.append(Record(name, name, split, (pair["l"], pair["r"], None, None)))
     return StereoSource("pairs NAME_l and NAME_r in one folder", root, tuple(records), _read_own) if records else None
 
-# %% ../nbs/05_stereo_data.ipynb #296d94c1
+# %% ../nbs/05_stereo_data.ipynb #62825a57
 STEREO_FORMAT = "advdepth_nb packed stereo 1"
 _LAYOUTS = {
     "MPI Sintel (final_left/)": (_find_sintel, "render"),
@@ -457,10 +492,12 @@ def open_stereo(
     else:
         found = {name: source for name, (find, _) in _LAYOUTS.items() if (source := find(path, options))}
         if len(found) > 1:
-            raise ValueError(f"{path} holds several layouts, {'; '.join(found)}: give the folder of the one that is meant")
+            raise ValueError(
+                f"{path} holds several layouts, {'; '.join(found)}: give the folder of the one that is meant"
+            )
         if not found:
             raise ValueError(f"{path} holds no stereo pairs of a known layout: looked for {'; '.join(_LAYOUTS)}")
-        (name, source), = found.items()
+        ((name, source),) = found.items()
         own = _LAYOUTS[name][1]
     if wrong := [option for option, used in given.items() if used and option != own]:
         raise ValueError(f"{path}: {wrong[0]} is no option of this layout, {source.layout}; leave it out")
@@ -470,7 +507,9 @@ def open_stereo(
 def _open_packed_pairs(path: Path) -> StereoSource:
     with _hdf5(path) as file:
         if file.attrs.get("format") != STEREO_FORMAT:
-            raise ValueError(f"{path} holds no stereo pairs packed by pack_stereo or pack_fields; give the folder of the data set")
+            raise ValueError(
+                f"{path} holds no stereo pairs packed by pack_stereo or pack_fields; give the folder of the data set"
+            )
         records = [
             Record(scene, name, split, (path, split, i))
             for split in ("train", "test")
@@ -516,7 +555,7 @@ def resize_stereo(
         maps["disparity"] = maps["disparity"] * np.float32(scale)
     return replace(frame, **views, **maps, focal=frame.focal and frame.focal * scale, doffs=frame.doffs * scale)
 
-# %% ../nbs/05_stereo_data.ipynb #0f160304
+# %% ../nbs/05_stereo_data.ipynb #493ea324
 _MAPS = {"disparity": np.float32, "occluded": np.uint8, "out_of_frame": np.uint8, "segmentation": np.uint8}
 
 
@@ -575,11 +614,15 @@ def pack_stereo(
     if out.exists():
         raise ValueError(f"{out} already exists; delete it or choose another name")
     if split not in (None, "train", "test") or (split and test_share is not None):
-        raise ValueError(f"split must be 'train' or 'test' and leaves nothing to divide: {split!r} with test_share {test_share}")
+        raise ValueError(
+            f"split must be 'train' or 'test' and leaves nothing to divide: {split!r} with test_share {test_share}"
+        )
     if test_share is not None:
         source = resplit(source, test_share, seed)
     if split:
-        source = replace(source, records=tuple(replace(r, split=split) for r in source.records), division=f"all in {split}")
+        source = replace(
+            source, records=tuple(replace(r, split=split) for r in source.records), division=f"all in {split}"
+        )
     with _new_hdf5(out) as file:
         file.attrs.update(format=STEREO_FORMAT, layout=source.layout, division=source.division)
         for name in ("train", "test"):
@@ -591,7 +634,7 @@ def pack_stereo(
                 _write_pairs(file.create_group(name), pairs, len(indices), scenes_known)
     return out
 
-# %% ../nbs/05_stereo_data.ipynb #870d0ef6
+# %% ../nbs/05_stereo_data.ipynb #26404be4
 class PackedStereo(Dataset):
     """One split of a packed file of pairs; `data[i]` and `data.batch(indices)` give tensors."""
 
@@ -615,7 +658,9 @@ class PackedStereo(Dataset):
             raise ValueError(f"split must be 'train' or 'test', not {split!r}")
         with _hdf5(self.path) as file:
             if file.attrs.get("format") != STEREO_FORMAT:
-                raise ValueError(f"{self.path} was not written by pack_stereo() or pack_fields(); pack its data set first")
+                raise ValueError(
+                    f"{self.path} was not written by pack_stereo() or pack_fields(); pack its data set first"
+                )
             if split not in file:
                 raise ValueError(f"{self.path} has no {split} split; pack its source with a test_share to divide it")
             group = file[split]
@@ -623,7 +668,9 @@ class PackedStereo(Dataset):
                 self.layout, self.division = file.attrs["layout"], file.attrs["division"]
                 self.scenes, self.images = list(group["scene"].asstr()), list(group["image"].asstr())
                 self.scenes_known, self.unknown = bool(group.attrs["scenes_known"]), float(group.attrs["unknown"])
-                self.focal, self.baseline, self.doffs = (torch.from_numpy(group[k][()]) for k in ("focal", "baseline", "doffs"))
+                self.focal, self.baseline, self.doffs = (
+                    torch.from_numpy(group[k][()]) for k in ("focal", "baseline", "doffs")
+                )
                 self.size = tuple(group["left"].shape[2:])
             except KeyError as error:
                 raise ValueError(f"{self.path}: the {split} split lacks a field ({error}); pack it again") from error
@@ -643,7 +690,7 @@ class PackedStereo(Dataset):
         return self._file[self.split]
 
     def __getitem__(self, i: int) -> dict[str, Tensor | int]:
-        """`left`, `right` uint8 `(3,H,W)`; `disparity` float32 `(1,H,W)` px; masks bool, `segmentation` uint8; `index`."""
+        """`left`, `right` uint8 `(3,H,W)`, `index`, and `(1,H,W)`: `disparity` px, masks bool, `segmentation` uint8."""
         if not -len(self) <= i < len(self):
             raise IndexError(f"{self.path}: {self.split} pair {i} was asked for, but there are {len(self)}")
         group, i = self._group(), int(i) % len(self)
@@ -660,7 +707,7 @@ class PackedStereo(Dataset):
         stacked = {key: torch.stack([item[key] for item in items]) for key in ("left", "right", *self.fields)}
         return stacked | {"index": torch.tensor([item["index"] for item in items])}
 
-# %% ../nbs/05_stereo_data.ipynb #27dfb488
+# %% ../nbs/05_stereo_data.ipynb #995414dd
 def pack_fields(
     out: str | Path,
     train_scenes: int,
@@ -738,7 +785,9 @@ def as_pair(
     split: str = "train",
 ) -> StereoFrame:
     """What a world renders, as a pair with 8-bit views."""
-    views = {k: rendered[k].mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy() for k in ("left", "right")}
+    views = {
+        k: rendered[k].mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy() for k in ("left", "right")
+    }
     kinds = {"disparity": np.float32, "occluded": bool, "out_of_frame": bool, "segmentation": np.uint8}
     maps = {k: rendered[k][0].cpu().numpy().astype(kind) for k, kind in kinds.items() if rendered.get(k) is not None}
     maps["disparity"] = known_disparity(maps["disparity"], name)

@@ -68,7 +68,10 @@ def sintel(root: Path) -> Path:
         red, green = np.random.default_rng(i).integers(0, [[[12]], [[256]]], (2, 20, 60))
         save(root / f"training/disparities/{name}", np.stack([red, green, 0 * red], -1).astype(np.uint8))
         for k, kind in enumerate(("occlusions", "outofframe")):
-            save(root / f"training/{kind}/{name}", (np.random.default_rng(i + k).random((20, 60)) < 0.1).astype(np.uint8) * 255)
+            save(
+                root / f"training/{kind}/{name}",
+                (np.random.default_rng(i + k).random((20, 60)) < 0.1).astype(np.uint8) * 255,
+            )
     return root
 
 
@@ -167,8 +170,13 @@ def test_broken_pfm(tmp_path):
     save(root / "im0.png", picture()), save(root / "im1.png", picture(1))
     file = pfm(root / "disp0.pfm", disparity())
     whole = file.read_bytes()
-    for data, word in [(whole[:-9], "truncated"), (whole + b"more", "truncated or damaged"), (b"PF" + whole[2:], "colour PFM"),
-                       (b"P5" + whole[2:], "does not begin like a PFM"), (b"", "does not begin")]:  # fmt: skip
+    for data, word in [
+        (whole[:-9], "truncated"),
+        (whole + b"more", "truncated or damaged"),
+        (b"PF" + whole[2:], "colour PFM"),
+        (b"P5" + whole[2:], "does not begin like a PFM"),
+        (b"", "does not begin"),
+    ]:
         file.write_bytes(data)
         wrong(lambda: open_stereo(tmp_path / "mb")[0], str(file), word)
     pfm(file, -disparity())
@@ -278,7 +286,9 @@ def test_worlds_are_exact_pairs(tmp_path, world):
     assert ("segmentation" in train.fields) == (world == "field") == bool(train.classes)
     assert train.focal.isfinite().all() and train.baseline.isfinite().all() and train.has_disparity
     batch = test.batch([0, 1])
-    before, after = warp_errors(batch["left"], batch["right"], batch["disparity"], ~batch["occluded"] & ~batch["out_of_frame"])
+    before, after = warp_errors(
+        batch["left"], batch["right"], batch["disparity"], ~batch["occluded"] & ~batch["out_of_frame"]
+    )
     assert after < before / 2, (before, after)
     stamp = out.stat().st_mtime_ns
     assert pack_fields(out, 2, 1, 2, **sizes, world=world, progress=False).stat().st_mtime_ns == stamp
@@ -310,7 +320,9 @@ def tensors(pair):
     return *views, d, torch.from_numpy(~hidden)[None, None]
 
 
-REAL = {  # folder, pairs; on which pixels: Motorcycle by its own mask, art by cross-checking, KITTI on all that the laser hit
+# Measured on: what Motorcycle's own mask calls visible; what cross-checking art's two disparities leaves; every point
+# the laser hit in KITTI's, which has no mask here, so that its occluded points count too.
+REAL = {
     "middlebury2014": "Motorcycle/im0",
     "middlebury2005": "art/view1",
     "kitti2015": "000046_10",
@@ -336,7 +348,9 @@ def test_the_right_view_warped_by_the_truth_looks_like_the_left(real_data, folde
 
 @pytest.mark.parametrize("folder", REAL)
 def test_real_pairs_through_the_packed_file(real_data, tmp_path, folder):
-    out = pack_stereo(real_data / "stereo" / folder, tmp_path / "real.h5", size=(192, 384), split="test", progress=False)
+    out = pack_stereo(
+        real_data / "stereo" / folder, tmp_path / "real.h5", size=(192, 384), split="test", progress=False
+    )
     batch = PackedStereo(out, "test").batch([0])
     hidden = batch.get("occluded", torch.zeros_like(batch["disparity"], dtype=torch.bool))
     before, after = warp_errors(batch["left"], batch["right"], batch["disparity"], ~hidden)
