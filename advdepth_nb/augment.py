@@ -211,7 +211,7 @@ def eval_frame(
         image, depth = TF.center_crop(image, list(crop)), TF.center_crop(depth, list(crop))
     return image, depth, depth > 0
 
-# %% ../nbs/03_augment.ipynb #23ea7557
+# %% ../nbs/03_augment.ipynb #608e03ff
 @dataclass(frozen=True)
 class StereoAugment:
     """The training transforms of monodepth (Godard et al. 2017, `augment_image_pair`)."""
@@ -244,14 +244,21 @@ def stereo_batch(
     """Both views as float 0-1, `(B,3,H,W)` each, flipped and exchanged, and coloured, pair by pair."""
     if eight_bit(left, "left").shape != eight_bit(right, "right").shape:
         raise ValueError(f"left is {tuple(left.shape)} but right {tuple(right.shape)}: views of a pair have one size")
-    chance = torch.rand(len(left), 7, generator=generator).to(left.device)[..., None, None]
+    chance = torch.rand(len(left), 7, generator=generator)
     both = torch.stack([left, right], 1).float() / 255  # (B,2,3,H,W)
-    turned = (chance[:, :1] < settings.flip)[..., None]
-    both = torch.where(turned, both.flip(1, -1), both)
-    between = lambda share, limits: limits[0] + (limits[1] - limits[0]) * share[:, None]  # noqa: E731
-    coloured = both ** between(chance[:, 2:3], settings.gamma) * between(chance[:, 3:4], settings.brightness)
-    coloured = (coloured * between(chance[:, 4:7], settings.channel)).clamp(0, 1)
-    both = torch.where((chance[:, 1:2] < settings.colour)[..., None], coloured, both)
+    turned, coloured = chance[:, 0] < settings.flip, chance[:, 1] < settings.colour
+    for i in turned.nonzero().flatten().tolist():
+        both[i] = both[i].flip(0, -1)
+
+    def between(share: Tensor, limits: tuple[float, float]) -> Tensor:
+        return (limits[0] + (limits[1] - limits[0]) * share).view(-1, 1, share.shape[1], 1, 1).to(left.device)
+
+    gamma, brightness, channel = (
+        between(chance[coloured, a:b], limits)
+        for a, b, limits in ((2, 3, settings.gamma), (3, 4, settings.brightness), (4, 7, settings.channel))
+    )
+    which = coloured.nonzero().flatten().to(left.device)
+    both[which] = (both[which] ** gamma * (brightness * channel)).clamp(0, 1)
     return both[:, 0], both[:, 1]
 
 # %% ../nbs/03_augment.ipynb #e219d69b

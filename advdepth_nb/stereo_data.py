@@ -124,7 +124,7 @@ def read_pfm(path: Path) -> np.ndarray:
     values = np.frombuffer(data, "<f4" if scale < 0 else ">f4", offset=header.end())
     return values.reshape(height, width)[::-1].astype(np.float32)
 
-# %% ../nbs/05_stereo_data.ipynb #92aa6c3e
+# %% ../nbs/05_stereo_data.ipynb #344c6ec8
 @dataclass(frozen=True)
 class StereoSource(Source):
     """A stereo data set in one layout; `source[i]` reads one pair, nothing is read before."""
@@ -167,6 +167,14 @@ def read_view(path: Path) -> np.ndarray:
     return read_colour(path)
 
 
+def _source(layout: str, root: Path, records: list[Record], read: Callable[[Record], dict]) -> StereoSource:
+    """A source whose layout says how many pairs have no disparity; every reader finds its file at `where[2]`."""
+    without = sum(record.where[2] is None for record in records)
+    if without:
+        layout += ", without disparity" if without == len(records) else f", {without} of {len(records)} without disparity"
+    return StereoSource(layout, root, tuple(records), read)
+
+
 def _partner(path: Path, of: Path, what: str) -> Path:
     """`path`, which must exist because `of` does."""
     if not path.is_file():
@@ -175,7 +183,7 @@ def _partner(path: Path, of: Path, what: str) -> Path:
         )
     return path
 
-# %% ../nbs/05_stereo_data.ipynb #41581b90
+# %% ../nbs/05_stereo_data.ipynb #1e16848c
 def _read_sintel(record: Record) -> dict:
     left, right, disparity, occluded, outside = record.where
     fields = {"left": read_colour(left), "right": read_colour(right), "baseline": 0.1}
@@ -207,9 +215,9 @@ def _find_sintel(root: Path, options: dict) -> StereoSource | None:
             }
             where = (*where[:2], *(_partner(at(kind), left, what) for kind, what in masks.items()))
         records.append(Record(left.parent.name, f"{left.parent.name}/{left.stem}", "train", where))
-    return StereoSource(f"MPI Sintel stereo ({render} pass)", root, tuple(records), _read_sintel)
+    return _source(f"MPI Sintel stereo ({render} pass)", root, records, _read_sintel)
 
-# %% ../nbs/05_stereo_data.ipynb #8188d828
+# %% ../nbs/05_stereo_data.ipynb #b50df521
 KITTI_FOCAL = {1242: 721.5377, 1241: 718.856, 1224: 707.0493, 1238: 718.3351}  # pixels, by the width of the picture
 
 
@@ -245,9 +253,9 @@ def _find_kitti(root: Path, options: dict) -> StereoSource | None:
                 held = (base / kind).is_dir()
                 where.append(_partner(base / kind / name, left, "the disparity") if held else None)
             records.append(Record(name[:-4], name[:-4], split, tuple(where)))
-    return StereoSource("KITTI 2015", root, tuple(records), _read_kitti)
+    return _source("KITTI 2015", root, records, _read_kitti)
 
-# %% ../nbs/05_stereo_data.ipynb #1fa1b659
+# %% ../nbs/05_stereo_data.ipynb #35222ee7
 def _read_cityscapes(record: Record) -> dict:
     left, right, disparity, camera, bonnet = record.where
     fields = {"left": read_colour(left), "right": read_colour(right)}
@@ -281,10 +289,11 @@ def _find_cityscapes(root: Path, options: dict) -> StereoSource | None:
             where.append(_partner(at(kind, suffix), left, f"the {kind}") if files[kind] else None)
         where.append(options.get("bonnet", True))
         records.append(Record(city, f"{city}/{stem}", "train" if split.startswith("train") else "test", tuple(where)))
+    code = " (disparity by semi-global matching)" if files["disparity"] else ""
     cut = "" if options.get("bonnet", True) else ", bottom fifth cut"
-    return StereoSource(f"Cityscapes (disparity by semi-global matching{cut})", root, tuple(records), _read_cityscapes)
+    return _source(f"Cityscapes{code}{cut}", root, records, _read_cityscapes)
 
-# %% ../nbs/05_stereo_data.ipynb #62c7390a
+# %% ../nbs/05_stereo_data.ipynb #a88be6f8
 def read_calibration(path: Path) -> dict:
     """`focal`, `baseline`, `doffs` from a calib.txt of Middlebury 2014 (cam0, baseline in mm, doffs)."""
     lines = dict(line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines() if "=" in line)
@@ -341,9 +350,9 @@ def _find_middlebury_2014(root: Path, options: dict) -> StereoSource | None:
                  for names in (("disp0.pfm", "disp0GT.pfm"), ("mask0nocc.png",), ("calib.txt",))]  # fmt: skip
         scene = folder.resolve().name if folder == root else folder.relative_to(root).as_posix()
         records.append(Record(scene, f"{scene}/im0", "train", (left, right, *found)))
-    return StereoSource("Middlebury 2014 or v3 (PFM)", root, tuple(records), _read_middlebury_2014)
+    return _source("Middlebury 2014 or v3 (PFM)", root, records, _read_middlebury_2014)
 
-# %% ../nbs/05_stereo_data.ipynb #ab8f8b20
+# %% ../nbs/05_stereo_data.ipynb #20fed921
 MIDDLEBURY_FULL_ROWS = 1110  # of every scene of 2005 and 2006 at full size
 
 
@@ -388,11 +397,9 @@ def _find_middlebury_2005(root: Path, options: dict) -> StereoSource | None:
         scene = folder.resolve().name if folder == root else folder.relative_to(root).as_posix()
         records.append(Record(scene, f"{scene}/view1", "train", (left, right, *found, options.get("factor"))))
     given = f"factor {options['factor']:g}, as given" if options.get("factor") else "factor by the number of rows"
-    return StereoSource(
-        f"Middlebury 2005 or 2006 (8-bit disparity, {given})", root, tuple(records), _read_middlebury_2005
-    )
+    return _source(f"Middlebury 2005 or 2006 (8-bit disparity, {given})", root, records, _read_middlebury_2005)
 
-# %% ../nbs/05_stereo_data.ipynb #1c066ae9
+# %% ../nbs/05_stereo_data.ipynb #f1dcf6ab
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"}
 _SIDE = re.compile(r"(?P<name>.+)_(?P<side>l|r|left|right)", re.I)
 
@@ -420,7 +427,7 @@ def _pictures(folder: Path) -> dict[str, Path]:
 
 
 def _find_left_right(root: Path, options: dict) -> StereoSource | None:
-    records, truth = [], False
+    records = []
     bases = {b: s for b, s in _own_bases(root).items() if (b / "left").is_dir() or (b / "right").is_dir()}
     for base, split in bases.items():
         left, right = _pictures(base / "left"), _pictures(base / "right")
@@ -433,13 +440,11 @@ def _find_left_right(root: Path, options: dict) -> StereoSource | None:
                     "copy it, or remove this one"
                 )
             found = [p for s in (".pfm", ".png") if (p := base / "disparity" / f"{name}{s}").is_file()]
-            truth |= bool(found)
             scene = Path(name).parent.as_posix() if "/" in name else name
             records.append(
                 Record(scene, name, split, (left[name], right[name], found[0] if found else None, calibration))
             )
-    what = "with disparity" if truth else "without disparity"
-    return StereoSource(f"folders left/ and right/ ({what})", root, tuple(records), _read_own) if bases else None
+    return _source("folders left/ and right/", root, records, _read_own) if bases else None
 
 
 def _find_suffixed(root: Path, options: dict) -> StereoSource | None:
@@ -456,7 +461,7 @@ def _find_suffixed(root: Path, options: dict) -> StereoSource | None:
                     f"{file} has no {'right' if 'l' in pair else 'left'} view beside it; copy it, or remove this one"
                 )
             records.append(Record(name, name, split, (pair["l"], pair["r"], None, None)))
-    return StereoSource("pairs NAME_l and NAME_r in one folder", root, tuple(records), _read_own) if records else None
+    return _source("pairs NAME_l and NAME_r in one folder", root, records, _read_own) if records else None
 
 # %% ../nbs/05_stereo_data.ipynb #62825a57
 STEREO_FORMAT = "advdepth_nb packed stereo 1"

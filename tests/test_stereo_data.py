@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -272,6 +274,41 @@ def test_workers_read_what_one_process_reads(tmp_path):
 
 
 # ---------------------------------------------------------------- worlds
+
+
+def rendered(scene, view, size, device="cpu"):
+    """What a field must return, from two planes."""
+    height, width = size
+    left = torch.rand(3, height, width, generator=torch.Generator().manual_seed(scene + view))
+    d = torch.full((1, height, width), 3.0)
+    near = torch.zeros_like(d, dtype=torch.bool)
+    near[:, :, 20:30] = True
+    views = {"left": left, "right": left.roll(-3, -1), "disparity": d, "depth": 5 / d}
+    masks = {"occluded": near, "out_of_frame": ~in_frame(d[None])[0], "segmentation": near.to(torch.uint8) * 2}
+    return views | masks | {"focal": 50.0, "baseline": 0.1}
+
+
+def test_a_field_arrives_whole(tmp_path, monkeypatch):
+    field = SimpleNamespace(field=rendered, CLASSES=("sky", "soil", "stalk", "leaf"))
+    monkeypatch.setitem(sys.modules, "advdepth_nb.fields", field)
+    out = pack_fields(tmp_path / "f.h5", 2, 1, 1, train_size=(16, 64), test_size=(16, 64), progress=False)
+    data = PackedStereo(out)
+    given, item = rendered(1, 0, (16, 64)), data[1]
+    assert data.classes == field.CLASSES and data.layout == "procedural sorghum field" and data.division == "by scene"
+    assert data.fields == ("disparity", "occluded", "out_of_frame", "segmentation") and data.unknown == 0
+    assert all(torch.equal(item[key], given[key]) and item[key].dtype == given[key].dtype for key in data.fields)
+    assert torch.equal(item["left"], given["left"].mul(255).round().byte())
+    assert (data.focal == 50).all() and (data.baseline == 0.1).all() and data.scenes == ["field-0", "field-1"]
+    assert PackedStereo(out, "test").scenes == ["field-500000"]
+    pair = open_stereo(out)[1]
+    assert np.array_equal(pair.segmentation, given["segmentation"][0]) and pair.focal == 50
+    small = resize_stereo(pair, (8, 32))
+    assert set(np.unique(small.segmentation)) == {0, 2} and small.focal == 25 and (small.disparity == 1.5).all()
+    monkeypatch.setattr(
+        field, "field", lambda **given: rendered(**given) | {"disparity": torch.full((1, 16, 64), -1.0)}
+    )
+    wrong(lambda: pack_fields(tmp_path / "g.h5", 1, 1, 1, (16, 64), (16, 64), progress=False), "field-0/0", "negate")
+    assert not (tmp_path / "g.h5").exists() and not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize("world", ["room", "field"])
