@@ -26,7 +26,7 @@ __all__ = ['BOX', 'CYLINDER', 'BALL', 'SHELL', 'BLADE', 'TILE', 'BATCH', 'STAGED
            'lampshade', 'plant', 'bin_', 'ball', 'carton', 'monitor', 'trifle', 'laden', 'desk', 'low_chest',
            'bed_with_stand', 'sofa_with_table', 'dining', 'Room', 'against', 'fits', 'furnish', 'door', 'window',
            'pendant', 'picture', 'look', 'viewpoint', 'check_whole', 'check_number', 'Sensor', 'render', 'check_view',
-           'room', 'hidden', 'unseen', 'stereo', 'room_pair', 'contact_sheet']
+           'room', 'hides', 'unseen', 'stereo', 'room_pair', 'contact_sheet']
 
 # %% ../nbs/01_worlds.ipynb #eccc0df0
 BOX, CYLINDER, BALL, SHELL, BLADE = range(5)  # a SHELL is a box seen from inside: the room itself
@@ -97,7 +97,7 @@ def hit(
     near, far = near.amax(0), far.amin(0)
     return torch.where((near < far) & (near > 0), near, torch.inf)
 
-# %% ../nbs/01_worlds.ipynb #14dbb595
+# %% ../nbs/01_worlds.ipynb #40890692
 TILE = 4  # pixels
 BATCH = 4096  # pairs of a solid and a tile at once: what a core's cache holds
 STAGED = 50_000  # pairs; with more of them, the near ones come first
@@ -130,11 +130,11 @@ def _before(corners: np.ndarray) -> np.ndarray:
 
 
 def _window(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """Window of pixels around points `(K,P,3)`, with a margin of one, `(P,4)`."""
+    """Window of pixels around points `(K,P,3)`, with a margin of half a pixel, `(P,4)`."""
     x, y, z = np.moveaxis(points, -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         u, v = camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy
-    low, high = np.fmin.reduce([v, u], axis=1) - 1, np.fmax.reduce([v, u], axis=1) + 2
+    low, high = np.fmin.reduce([v, u], axis=1) + 0.48, np.fmax.reduce([v, u], axis=1) + 1.52  # to be rounded down
     return np.stack([low[0], high[0], low[1], high[1]], axis=1)
 
 
@@ -216,8 +216,9 @@ def trace(
                 across = m[:, 0] * x.index_select(1, column) + m[:, 2]
                 step = across[:, None] + (m[:, 1] * y.index_select(1, row))[:, :, None]
                 t = hit(kind, m[:, 3, None], step).flatten(0, 1)
-                key = (t.view(torch.int32).long() << 32) + which
-                nearest.scatter_reduce_(1, (row * wide + column).expand_as(key), key, "amin")
+                met = (t.amin(0) < torch.inf).nonzero()[:, 0]  # most tiles of a window see nothing of the solid
+                key = (t.index_select(1, met).view(torch.int32).long() << 32) + which[met]
+                nearest.scatter_reduce_(1, (row * wide + column)[met].expand_as(key), key, "amin")
     nearest = nearest.reshape(TILE, TILE, tall, wide).permute(2, 0, 3, 1).reshape(tall * TILE, wide * TILE)
     nearest = nearest[: camera.height, : camera.width].contiguous()
     depth, seen = (nearest >> 32).int().view(torch.float32), nearest & 0xFFFFFFFF
@@ -1408,36 +1409,24 @@ def room(
             out["depth"] = sensor.measure(out["depth"], out["edge"], scene, view)
     return {name: value.clone() for name, value in out.items()}  # ordinary tensors, which may enter a graph
 
-# %% ../nbs/01_worlds.ipynb #5dcc467a
-def hidden(
+# %% ../nbs/01_worlds.ipynb #3e1e1447
+def hides(
     solids: Solids,  # in the camera's frame
-    camera: Camera,
-    points: Tensor,  # (3,N) metres, in the camera's frame, before it
-    tolerance: float = 1e-3,  # share of the depth by which something must be nearer
+    which: Tensor,  # (N,) index of one of them ...
+    points: Tensor,  # (3,N) metres: ... and a point before the camera
+    tolerance: float = 1e-3,  # share of the depth by which the solid must be nearer
 ) -> Tensor:
-    """Whether a solid lies between the camera and each point, `(N,)` bool, by a ray to every one."""
-    device, count = points.device, points.shape[1]
-    x, y, z = points
-    wide = -(-camera.width // TILE)
-    row = (camera.fy * y / z + camera.cy).round().clamp(0, camera.height - 1).long() // TILE
-    tile = row * wide + (camera.fx * x / z + camera.cx).round().clamp(0, camera.width - 1).long() // TILE
-    rows, found = solids.rows().reshape(-1, 12), torch.zeros(count, device=device)
-    pairs, _ = pairs_of(solids, camera)
-    kinds = solids.kind[pairs[0]]
-    for kind in np.flatnonzero(np.bincount(kinds)):
-        which, down, across = torch.as_tensor(pairs[:, kinds == kind], device=device)
-        place, order = (down * wide + across).sort()
-        first, last = torch.searchsorted(place, tile), torch.searchsorted(place, tile, right=True)
-        number = last - first  # of the solids that the tile of each point may show
-        point = torch.repeat_interleave(number)
-        n = torch.arange(len(point), device=device) - (number.cumsum(0) - number - first)[point]
-        m = _table(rows, which[order[n]]).reshape(3, 4, -1)
-        ray = (points / z)[:2, point]
-        t = hit(kind, m[:, 3], m[:, 0] * ray[0] + m[:, 1] * ray[1] + m[:, 2])
-        found.index_put_((point,), (t < z[point] * (1 - tolerance)).float(), accumulate=True)
-    return found > 0
+    """Whether that solid lies between the camera and the point, `(N,)` bool."""
+    kinds = torch.as_tensor(solids.kind, device=which.device)[which]
+    m = _table(solids.rows().reshape(-1, 12), which).reshape(3, 4, -1)
+    ray = points / points[2]
+    step, found = m[:, 0] * ray[0] + m[:, 1] * ray[1] + m[:, 2], torch.zeros_like(kinds, dtype=torch.bool)
+    for kind in kinds.unique().tolist():
+        n = (kinds == kind).nonzero()[:, 0]
+        found[n] = hit(kind, m[:, 3, n], step[:, n]) < points[2, n] * (1 - tolerance)
+    return found
 
-# %% ../nbs/01_worlds.ipynb #5cd50568
+# %% ../nbs/01_worlds.ipynb #ee674eca
 def unseen(
     here: dict[str, Tensor],  # one view: "depth" (1,H,W) metres and "seen" (H,W), the index of the solid
     there: dict[str, Tensor],  # the other
@@ -1460,7 +1449,7 @@ def unseen(
     v, u = unsure.nonzero().unbind(1)
     z = here["depth"][0, v, u]
     points = torch.stack([(x[v, u] - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z])
-    occluded[v, u] = hidden(solids, camera, points, tolerance)
+    occluded[v, u] = hides(solids, solid[0][v, u], points, tolerance) | hides(solids, solid[1][v, u], points, tolerance)
     return occluded, beside
 
 
