@@ -29,7 +29,7 @@ __all__ = ['Palette', 'PALETTES', 'XYZ', 'SUFFIXES', 'SOFT', 'TASKS', 'LAYOUTS',
            'read_picture', 'has_colour', 'labels_of_values', 'labels_of_colours', 'Pair', 'PairSource', 'read_mask',
            'open_pairs', 'pack_pairs', 'PackedPairs']
 
-# %% ../nbs/06_image_pairs.ipynb #f8fae9d1
+# %% ../nbs/06_image_pairs.ipynb #a2b88ad6
 Palette = Mapping[str, tuple[int, int, int]]  # class name -> RGB, 0-255; a class's number is its place
 PALETTES: dict[str, Palette] = {
     "field": {"sky": (96, 136, 224), "soil": (88, 40, 40), "stalk": (255, 136, 56), "leaf": (72, 200, 64)},
@@ -44,7 +44,7 @@ def as_palette(
     """The palette that is meant, checked: at least two classes, no colour twice."""
     if isinstance(palette, str):
         if palette not in PALETTES:
-            raise ValueError(f"unknown palette {palette!r}: the known ones are {', '.join(PALETTES)}; or give a dictionary")
+            raise ValueError(f"unknown palette {palette!r}: known are {', '.join(PALETTES)}; or give a dictionary")
         return PALETTES[palette]
     colours = [tuple(c) for c in palette.values()]
     if not all(len(c) == 3 and all(0 <= v <= 255 for v in c) for c in colours):
@@ -207,7 +207,7 @@ def has_colour(
     """Whether any pixel's channels differ by more than two levels."""
     return picture.ndim == 3 and int((picture.max(-1) - picture.min(-1)).max()) > 2
 
-# %% ../nbs/06_image_pairs.ipynb #b6590266
+# %% ../nbs/06_image_pairs.ipynb #95cc86b8
 SOFT = 0.05  # share of pixels that may lie between the classes
 
 
@@ -222,8 +222,8 @@ def labels_of_values(
         between = ((values > 4) & (values < 251)).mean()  # 4 levels for what JPEG leaves
         if between > SOFT:
             raise ValueError(
-                f"{where}: {100 * between:.0f} % of its pixels are neither black nor white, so they belong to no class; "
-                "give the palette of its classes"
+                f"{where}: {100 * between:.0f} % of its pixels are neither black nor white, so they belong to no "
+                "class; give the palette of its classes"
             )
         return (values > 127).astype(np.uint8)
     if values.size and values.max() >= len(palette):
@@ -247,12 +247,12 @@ def labels_of_colours(
     if far.mean() > SOFT:
         row, column = np.argwhere(far)[0]
         raise ValueError(
-            f"{where}: {100 * far.mean():.0f} % of its pixels, such as {tuple(picture[row, column].tolist())}, have the "
-            f"colour of no class ({', '.join(palette)}); give the palette of its classes"
+            f"{where}: {100 * far.mean():.0f} % of its pixels, such as {tuple(picture[row, column].tolist())}, have "
+            f"the colour of no class ({', '.join(palette)}); give the palette of its classes"
         )
     return labels
 
-# %% ../nbs/06_image_pairs.ipynb #05600b05
+# %% ../nbs/06_image_pairs.ipynb #07cd4447
 TASKS = ("colour", "segment")
 LAYOUTS = {
     "folders": "folders A/ and B/ with equal names",
@@ -296,11 +296,12 @@ class PairSource:
         given, wanted = self.read(record)
         if given is not None and given.shape[:2] != wanted.shape[:2]:
             sizes = [f"{p.shape[0]}x{p.shape[1]}" for p in (given, wanted)]
-            raise ValueError(f"{record.where[0]} is {sizes[0]} but its partner {record.where[-1]} is {sizes[1]}; resize one")
+            partner = record.where[-1]
+            raise ValueError(f"{record.where[0]} is {sizes[0]} but its partner {partner} is {sizes[1]}; resize one")
         target, labels = (wanted, None) if self.task == "colour" else (None, wanted)
         return Pair(given, target, labels, record.scene, record.name, record.split)
 
-# %% ../nbs/06_image_pairs.ipynb #750038f1
+# %% ../nbs/06_image_pairs.ipynb #adbf147d
 def _pictures(folder: Path) -> dict[str, Path]:
     """The pictures of one folder by the stem of their name."""
     found: dict[str, Path] = {}
@@ -316,7 +317,7 @@ def _partners(first: Path, second: Path) -> list[tuple[str, Path, Path]]:
     """Name and both files of each pair in two folders."""
     for folder in (first, second):
         if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} does not exist, but {(first if folder is second else second).name}/ does")
+            raise FileNotFoundError(f"{folder} does not exist, but {first if folder is second else second} does")
     a, b = _pictures(first), _pictures(second)
     if alone := sorted(a.keys() ^ b.keys()):
         path, folder = (a[alone[0]], second) if alone[0] in a else (b[alone[0]], first)
@@ -349,7 +350,8 @@ def _has(root: Path, *sides: str) -> bool:
 
 def _one_folder(root: Path) -> list[tuple[str | None, str, Path]]:
     """Split, name and file of each picture at any depth; `test` or `val` in its path says test, `train` says train."""
-    files = sorted(p for p in root.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES and p.name[0] != ".")
+    files = [p for p in root.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES and p.name[0] != "."]
+    files.sort(key=lambda p: (p.with_suffix(""), p.suffix))
     parts = [{*p.relative_to(root).parts[:-1]} for p in files]
     divided = any(p & {"train", "test", "val"} for p in parts)
     has_test = any("test" in p for p in parts)
@@ -358,10 +360,13 @@ def _one_folder(root: Path) -> list[tuple[str | None, str, Path]]:
         if divided and has_test and "val" in part:
             continue
         split = ("test" if part & {"test", "val"} else "train") if divided else None
-        found.append((split, path.relative_to(root).with_suffix("").as_posix(), path))
+        name = path.relative_to(root).with_suffix("").as_posix()
+        if found and found[-1][1] == name:  # sorted: files of one name are neighbours
+            raise ValueError(f"{found[-1][2]} and {path} have one name; remove one of them")
+        found.append((split, name, path))
     return found
 
-# %% ../nbs/06_image_pairs.ipynb #916f8269
+# %% ../nbs/06_image_pairs.ipynb #fe1a94db
 def _beside(record: Record, side: int) -> np.ndarray:
     picture = read_picture(record.where[0])
     half = picture.shape[1] // 2
@@ -377,7 +382,8 @@ def _to_colour(record: Record, part: Callable[[Record, int], np.ndarray], given:
     target = part(record, wanted)
     if not has_colour(target):
         raise ValueError(
-            f"{record.where[wanted]} carries no colour, so nothing can be learnt from it; remove it, or give the coloured original"
+            f"{record.where[wanted]} carries no colour, so nothing can be learnt from it; remove it, or give the "
+            "coloured original"
         )
     if given is None:
         return None, target
@@ -408,8 +414,8 @@ def read_mask(
     picture = read_picture(path, indices=True)
     if picture.ndim == 3:
         raise ValueError(
-            f"{path} has three channels, but a mask has one; save it in 8-bit grey, or lay photographs in A/ and coloured "
-            "pictures of classes in B/"
+            f"{path} has three channels, but a mask has one; save it in 8-bit grey, or lay photographs in A/ and "
+            "coloured pictures of classes in B/"
         )
     return picture
 
@@ -417,7 +423,7 @@ def read_mask(
 def _mask(record: Record, side: int) -> np.ndarray:
     return read_picture(record.where[0]) if side == 0 else read_mask(record.where[1])
 
-# %% ../nbs/06_image_pairs.ipynb #6a44d806
+# %% ../nbs/06_image_pairs.ipynb #fbca3eeb
 MOST_COLOURS = 16  # classes that are found by their colours alone
 
 
@@ -431,8 +437,8 @@ def _find_palette(pictures: Iterable[tuple[Path, np.ndarray]]) -> Palette:
         found |= {*np.unique((r << 16) + (g << 8) + b).tolist()}
         if len(found) > MOST_COLOURS:
             raise ValueError(
-                f"{path}: more than {MOST_COLOURS} colours (is it a JPEG, or a photograph?), so they cannot be the classes; "
-                "give the palette, a dictionary from each class to its (red, green, blue)"
+                f"{path}: more than {MOST_COLOURS} colours (is it a JPEG, or a photograph?), so they cannot be the "
+                "classes; give the palette, a dictionary from each class to its (red, green, blue)"
             )
     if len(found) < 2:
         raise ValueError(f"{path}: all pictures of classes have one colour; give the palette of the classes")
@@ -441,9 +447,13 @@ def _find_palette(pictures: Iterable[tuple[Path, np.ndarray]]) -> Palette:
 
 def _black_and_white(palette: Palette, pictures: Iterable[tuple[Path, np.ndarray]]) -> bool:
     """Whether masks of two classes are black and white rather than 0 and 1."""
-    return len(palette) == 2 and any(p.ndim == 2 and p.size and p.max() > 127 for _, p in pictures)
+    if len(palette) == 2:
+        for _, picture in pictures:
+            if picture.ndim == 3 or picture.max() > 127:
+                return picture.ndim == 2
+    return False
 
-# %% ../nbs/06_image_pairs.ipynb #083ebedb
+# %% ../nbs/06_image_pairs.ipynb #b7aa8979
 def _check_task(task: str) -> None:
     if task not in TASKS:
         raise ValueError(f"task must be 'colour' or 'segment', not {task!r}")
@@ -455,7 +465,7 @@ def _find_layout(root: Path, task: str) -> str:
     if found == ["masks"] and not _has(root, "masks"):
         found = []  # a folder of photographs may well be called images
     if len(found) == 2:
-        raise ValueError(f"{root} holds A/ and B/ as well as images/ and masks/: say layout='folders' or layout='masks'")
+        raise ValueError(f"{root} holds A/, B/ and images/, masks/: say layout='folders' or layout='masks'")
     if found:
         return found[0]
     wide, other = [], []
@@ -467,12 +477,13 @@ def _find_layout(root: Path, task: str) -> str:
             raise ValueError(f"{path} cannot be read as a picture ({error}); copy it again or remove it") from error
     if not wide and not other:
         raise FileNotFoundError(
-            f"{root} holds no pictures and no known layout: looked for A/ and B/, images/ and masks/, and {', '.join(SUFFIXES)}"
+            f"{root} holds no pictures and no known layout: looked for A/ and B/, images/ and masks/, and "
+            f"{', '.join(SUFFIXES)}"
         )
     if wide and other and (task == "segment" or len(wide) > len(other)):
         raise ValueError(
-            f"{other[0]} is not twice as wide as high, but {len(wide)} pictures beside it are: make all of them pairs side by "
-            "side, or say layout='photographs'"
+            f"{other[0]} is not twice as wide as high, but {len(wide)} pictures beside it are: make all of them pairs "
+            "side by side, or say layout='photographs'"
         )
     return "side_by_side" if wide and not other else "photographs"
 
@@ -496,8 +507,8 @@ def open_pairs(
     layout = layout or _find_layout(root, task)
     if layout == "photographs" and task == "segment":
         raise ValueError(
-            f"{root} holds photographs, but the task 'segment' needs their classes too: lay photographs in A/ and pictures of "
-            "classes in B/, or images/ and masks/"
+            f"{root} holds photographs, but the task 'segment' needs their classes too: lay photographs in A/ and "
+            "pictures of classes in B/, or images/ and masks/"
         )
     if layout in ("folders", "masks"):
         found = _two_folders(root, *{"folders": ("A", "B"), "masks": ("images", "masks")}[layout])
@@ -515,12 +526,15 @@ def _divided(root: Path, found: Sequence[tuple], every: int) -> tuple[tuple[Reco
         return tuple(Record(n, n, split, tuple(files)) for split, n, *files in found), "the source's own"
     if every < 0 or every == 1 or every > len(found):
         raise ValueError(
-            f"{root}: test_every is {every}, but there are {len(found)} pairs; 2 or more keeps some for training, 0 holds out none"
+            f"{root}: test_every is {every}, but there are {len(found)} pairs; 2 or more keeps some for training, 0 "
+            "holds out none"
         )
     splits = ["test" if every and i % every == every - 1 else "train" for i in range(len(found))]
-    records = tuple(Record(n, n, split, tuple(files)) for split, (_, n, *files) in zip(splits, sorted(found, key=lambda f: f[1])))
-    held = f"by name, every {every}th held out ({splits.count('test')} of {len(found)})" if every else "all for training"
-    return records, held
+    by_name = sorted(found, key=lambda f: f[1])
+    records = tuple(Record(n, n, split, tuple(files)) for split, (_, n, *files) in zip(splits, by_name))
+    if not every:
+        return records, "all for training"
+    return records, f"by name, one in {every} held out ({splits.count('test')} of {len(found)})"
 
 
 def _source(root: Path, task: str, layout: str, records, division: str, palette) -> PairSource:
@@ -532,20 +546,23 @@ def _source(root: Path, task: str, layout: str, records, division: str, palette)
         given, wanted = (0, 1) if layout in ("folders", "side_by_side") else (None, 0)
         if palette is not None:
             raise ValueError(f"{root}: a palette belongs to the task 'segment', but the task is 'colour'; leave it out")
-        return PairSource(LAYOUTS[layout], root, task, records, partial(_to_colour, part=part, given=given, wanted=wanted), None, division)
+        read = partial(_to_colour, part=part, given=given, wanted=wanted)
+        return PairSource(LAYOUTS[layout], root, task, records, read, None, division)
     pictures = lambda: ((r.where[1], part(r, 1)) for r in records)  # noqa: E731
     palette = as_palette(palette) if palette is not None else _find_palette(pictures())
-    read = partial(_to_classes, part=part, given=0, wanted=1, palette=palette, black_and_white=_black_and_white(palette, pictures()))
+    two_tone = _black_and_white(palette, pictures())
+    read = partial(_to_classes, part=part, given=0, wanted=1, palette=palette, black_and_white=two_tone)
     return PairSource(LAYOUTS[layout], root, task, records, read, palette, division)
 
-# %% ../nbs/06_image_pairs.ipynb #06d26b68
+# %% ../nbs/06_image_pairs.ipynb #cfa594f3
 PAIRS_FORMAT = "advdepth_nb packed pairs 1"
 FITS = ("stretch", "crop")
 
 
 def _tile(picture: np.ndarray, tiles: int, row: int, column: int) -> np.ndarray:
     height, width = picture.shape[:2]
-    return picture[height * row // tiles : height * (row + 1) // tiles, width * column // tiles : width * (column + 1) // tiles]
+    rows = slice(height * row // tiles, height * (row + 1) // tiles)
+    return picture[rows, width * column // tiles : width * (column + 1) // tiles]
 
 
 def _fitted(picture: np.ndarray, size: tuple[int, int] | None, fit: str, labels: bool = False) -> np.ndarray:
@@ -566,10 +583,10 @@ def _pieces(source: PairSource, indices: Iterable[int], size, tiles: int, fit: s
     """The pairs, cut and resized; a tile's scene is the picture it was cut from."""
     for i in indices:
         pair = source[i]
+        held = {k: v for k in ("input", "target", "labels") if (v := getattr(pair, k)) is not None}
         for row, column in np.ndindex(tiles, tiles):
-            cut = lambda p, labels=False: None if p is None else _fitted(_tile(p, tiles, row, column), size, fit, labels)  # noqa: B023, E731
-            name = pair.name if tiles == 1 else f"{pair.name}/{row}-{column}"
-            yield replace(pair, input=cut(pair.input), target=cut(pair.target), labels=cut(pair.labels, True), name=name)
+            cut = {k: _fitted(_tile(v, tiles, row, column), size, fit, labels=k == "labels") for k, v in held.items()}
+            yield replace(pair, **cut, name=pair.name if tiles == 1 else f"{pair.name}/{row}-{column}")
 
 
 def _write_pairs(group: h5py.Group, pairs: Iterable[Pair], count: int, where: Path) -> None:
@@ -588,7 +605,8 @@ def _write_pairs(group: h5py.Group, pairs: Iterable[Pair], count: int, where: Pa
                 group.create_dataset(k, (count, *shape), np.uint8, chunks=(1, *shape), **squeeze)
         elif shapes != first:
             a, b = (next(iter(s.values()))[1:] for s in (shapes, first))
-            raise ValueError(f"{where}: {pair.name} is {a[0]}x{a[1]} but those before it are {b[0]}x{b[1]}; give a size")
+            sizes = f"{a[0]}x{a[1]} but those before it are {b[0]}x{b[1]}"
+            raise ValueError(f"{where}: {pair.name} is {sizes}; give a size to resize all of them")
         for k, array in arrays.items():
             group[k][i] = array
         group["scene"][i], group["image"][i] = pair.scene, pair.name
@@ -611,6 +629,8 @@ def pack_pairs(
         if task is None:
             raise ValueError(f"{source}: say which task it is packed for, 'colour' or 'segment'")
         source = open_pairs(source, task, palette, test_every=test_every)
+    elif palette is not None or task not in (None, source.task):
+        raise ValueError(f"{source.root} is opened for the task {source.task!r} already; choose in open_pairs")
     if size is not None and not (len(size) == 2 and all(isinstance(s, int) and s > 0 for s in size)):
         raise ValueError(f"size must be (height, width) in whole pixels above 0, not {size}")
     if not isinstance(tiles, int) or tiles < 1 or fit not in FITS:
@@ -630,7 +650,7 @@ def pack_pairs(
                 _write_pairs(file.create_group(split), pairs, len(indices) * tiles**2, source.root)
     return out
 
-# %% ../nbs/06_image_pairs.ipynb #40b94f47
+# %% ../nbs/06_image_pairs.ipynb #7fa4bb1d
 _HELD = {  # format -> fields: photograph, grey of its own, labels
     STEREO_FORMAT: ("left", "grey", "segmentation"),
     PACKED_FORMAT: ("rgb", "grey", "labels"),
@@ -654,7 +674,7 @@ class PackedPairs(Dataset):
         path: str | Path,
         split: str = "train",
         task: str | None = None,  # "colour" or "segment"; None: what the file was packed for
-        palette: str | Palette = "field",  # of the worlds' classes
+        palette: str | Palette | None = None,  # other colours for the classes; None: those it was packed with
     ):
         self.path, self.split, self._open, self._process = Path(path).expanduser(), split, None, None
         if split not in ("train", "test"):
@@ -670,21 +690,27 @@ class PackedPairs(Dataset):
             group, self.task = file[split], task
             if kind == PAIRS_FORMAT:
                 self._fields = ("target", "input", "-") if file.attrs["task"] == "colour" else ("input", "-", "labels")
-                palette = json.loads(file.attrs["palette"])
             else:
                 self._fields = _HELD[kind]
+            held = json.loads(file.attrs.get("palette", "null"))
+            names = tuple(held or json.loads(file.attrs.get("classes", "[]")) or PALETTES["field"])
             photo, self._grey, labels = self._fields
             if missing := [f for f in ("scene", "image", photo) if f not in group]:
                 raise ValueError(f"{self.path}: its {split} split has no field {missing[0]!r}; pack it again")
             if task == "segment" and labels not in group:
-                raise ValueError(f"{self.path} holds no classes, so it serves the task 'colour' only; pack a source with masks")
+                raise ValueError(f"{self.path} holds no classes: it serves the task 'colour' only; pack one with masks")
             self.layout, self.division = file.attrs["layout"], file.attrs["division"]
             self.scenes, self.images = list(group["scene"].asstr()), list(group["image"].asstr())
             self.scenes_known = all(s != i for s, i in zip(self.scenes, self.images))
             self.size = tuple(group[photo].shape[2:])
             self._grey = self._grey if self._grey in group else None
-        self.palette = {k: tuple(v) for k, v in as_palette(palette).items()} if task == "segment" else None
-        self.classes = tuple(self.palette or ())
+        if task == "colour" and palette is not None:
+            raise ValueError(f"{self.path}: a palette belongs to the task 'segment', not to 'colour'; leave it out")
+        chosen = as_palette(palette or held or "field") if task == "segment" else {}
+        if task == "segment" and tuple(chosen) != names:
+            raise ValueError(f"{self.path} holds the classes {', '.join(names)}; give a palette of exactly these")
+        self.palette = {k: tuple(v) for k, v in chosen.items()} or None
+        self.classes = tuple(chosen)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -698,7 +724,7 @@ class PackedPairs(Dataset):
         return self._open[self.split]
 
     def __getitem__(self, i: int) -> dict[str, Tensor | int]:
-        """`input` uint8 `(1,H,W)` or `(3,H,W)`, `target` uint8 `(3,H,W)`, for segment `labels` uint8 `(1,H,W)`; `index`."""
+        """`input` `(1,H,W)` or `(3,H,W)`, `target` `(3,H,W)`, for segment `labels` `(1,H,W)`, all uint8; `index`."""
         if not -len(self) <= i < len(self):
             raise IndexError(f"{self.path}: {self.split} pair {i} was asked for, but there are {len(self)}")
         group, i = self._group(), int(i) % len(self)
@@ -712,7 +738,8 @@ class PackedPairs(Dataset):
         except OSError as error:
             raise ValueError(f"{self.path}: {self.split} pair {i} is damaged ({error}); pack it again") from error
         if classes.max() >= len(self.classes):
-            raise ValueError(f"{self.path}: {self.split} pair {i} holds class {classes.max()}, but there are {len(self.classes)}")
+            held = f"{self.split} pair {i} holds the class {classes.max()}"
+            raise ValueError(f"{self.path}: {held}, but there are {len(self.classes)}; pack it again")
         return {"input": picture, "target": paint(classes, self.palette), "labels": classes, "index": i}
 
     def batch(self, indices: Sequence[int] | Tensor) -> dict[str, Tensor]:
