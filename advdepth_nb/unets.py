@@ -46,7 +46,7 @@ class UpLevel(nn.Module):
     ) -> Tensor:  # (B,out,2h,2w)
         return self.mix(torch.cat([self.enlarge(F.interpolate(x, scale_factor=2)), *others], dim=1))
 
-# %% ../nbs/11_unets.ipynb #238e6bbb
+# %% ../nbs/11_unets.ipynb #d13e56f7
 def glorot(layer: nn.Module) -> None:
     """Uniform weights of variance 2/(inputs + outputs), biases 0; for convolutions."""
     if isinstance(layer, nn.Conv2d):
@@ -59,9 +59,10 @@ def check_size(image: Tensor, multiple: int, remedy: str) -> None:
     """ValueError unless both sides of `(B,C,H,W)` are multiples of `multiple`."""
     height, width = image.shape[-2:]
     if height % multiple or width % multiple or not height * width:
+        near = [max(1, round(side / multiple)) * multiple for side in (height, width)]
         raise ValueError(
             f"the image is {height}x{width} pixels, but both sides must be multiples of {multiple}; "
-            f"resize it to {max(1, round(height / multiple)) * multiple}x{max(1, round(width / multiple)) * multiple}{remedy}"
+            f"resize it to {near[0]}x{near[1]}{remedy}"
         )
 
 # %% ../nbs/11_unets.ipynb #a0ad5745
