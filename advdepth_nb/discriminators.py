@@ -73,7 +73,7 @@ class PatchDiscriminator(nn.Module):
             )
         return self.layers(x)
 
-# %% ../nbs/12_discriminators.ipynb #1df08524
+# %% ../nbs/12_discriminators.ipynb #29bcfc00
 def equal_shares(
     parts: list[Tensor],  # each (B,n_i), any lengths
 ) -> Tensor:
@@ -86,7 +86,7 @@ def equal_shares(
 class MultiScaleDiscriminator(nn.Module):
     """PatchGANs on the picture and its halves: maps `(B,C,H,W)` to logits `(B,1,1,N)`, each scale with equal weight.
 
-    `scale_logits` gives them scale by scale. Source: Wang et al. 2018 (pix2pixHD); their sum over scales is a mean here.
+    `scale_logits` gives them scale by scale. Source: Wang et al. 2018 (pix2pixHD); here a mean over scales, not a sum.
     """
 
     def __init__(
