@@ -124,7 +124,7 @@ def read_pfm(path: Path) -> np.ndarray:
     values = np.frombuffer(data, "<f4" if scale < 0 else ">f4", offset=header.end())
     return values.reshape(height, width)[::-1].astype(np.float32)
 
-# %% ../nbs/05_stereo_data.ipynb #344c6ec8
+# %% ../nbs/05_stereo_data.ipynb #c2a9e318
 @dataclass(frozen=True)
 class StereoSource(Source):
     """A stereo data set in one layout; `source[i]` reads one pair, nothing is read before."""
@@ -171,7 +171,8 @@ def _source(layout: str, root: Path, records: list[Record], read: Callable[[Reco
     """A source whose layout says how many pairs have no disparity; every reader finds its file at `where[2]`."""
     without = sum(record.where[2] is None for record in records)
     if without:
-        layout += ", without disparity" if without == len(records) else f", {without} of {len(records)} without disparity"
+        share = "" if without == len(records) else f"{without} of {len(records)} "
+        layout += f", {share}without disparity"
     return StereoSource(layout, root, tuple(records), read)
 
 

@@ -408,6 +408,15 @@ def test_what_the_real_pairs_say_about_their_rigs(real_data):
     assert 0.85 < (road.disparity == 0).mean() < 0.9  # a laser's points
 
 
+@pytest.mark.parametrize("folder", ["middlebury2014", "middlebury2005"])
+def test_what_is_called_occluded_is_what_the_right_view_does_not_show(real_data, folder):
+    pair = open_stereo(real_data / "stereo" / folder)[0]
+    left, right, d, visible = tensors(pair)
+    hidden = torch.from_numpy(pair.occluded)[None, None]
+    assert 0.03 < hidden.float().mean() < 0.2 and not (hidden & visible).any()
+    assert warp_errors(left, right, d, hidden)[1] > 3 * warp_errors(left, right, d, visible)[1]
+
+
 def test_real_pairs_without_truth(real_data, tmp_path):
     source = open_stereo(real_data / "stereo/no_ground_truth")
     assert [r.name for r in source.records] == ["bowling", "items2"] and source[0].disparity is None
