@@ -148,3 +148,13 @@ def draw_network(net: nn.Module, size: tuple[int, int], encoder: str, discrimina
     ax.set_xlim(-0.3, x + 0.4)
     ax.set_ylim(low - 1.6, top + 1.6)
     return fig
+
+
+def draw_stereo(net, size, discriminator=None):
+    """provisional"""
+    return plt.figure()
+
+
+def draw_translation(net, size, discriminator=None, conditional=True):
+    """provisional"""
+    return plt.figure()

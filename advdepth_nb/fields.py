@@ -52,7 +52,7 @@ def rig_camera(
     """The left camera; its pixels are square."""
     return Camera(FOCAL * width, FOCAL * width, (width - 1) / 2, (height - 1) / 2, height, width)
 
-# %% ../nbs/04_fields.ipynb #ae1ec21e
+# %% ../nbs/04_fields.ipynb #6dc6cc17
 LEAVES = 12  # the most a plant has
 ROWS, REACH = 9, 14.0  # rows on either side and metres ahead that are made of plants
 
@@ -116,12 +116,12 @@ def sow(
         wide=rng.uniform(0.017, 0.024) + 0.014 * age,
         droop=rng.uniform(0.2, 0.9),
         dry=max(0.0, rng.uniform(-0.1, 0.25) * age),
-        green=np.array(colour(rng.uniform(0.24, 0.34), rng.uniform(0.4, 0.62), rng.uniform(0.4, 0.52))),
+        green=np.array(colour(rng.uniform(0.235, 0.32), rng.uniform(0.36, 0.52), rng.uniform(0.4, 0.5))),
         stem=np.array(colour(rng.uniform(0.17, 0.25), rng.uniform(0.3, 0.5), rng.uniform(0.5, 0.62))),
         head=None
         if age < 0.5 or rng.random() < 0.3
         else np.array(colour(rng.choice([0.02, 0.06, 0.09]), rng.uniform(0.25, 0.6), rng.uniform(0.45, 0.75))),
-        earth=np.array(colour(rng.uniform(0.05, 0.085), 0.42 - 0.18 * pale, 0.42 + 0.33 * pale)),
+        earth=np.array(colour(rng.uniform(0.06, 0.09), 0.36 - 0.14 * pale, 0.42 + 0.33 * pale)),
         weeds=rng.choice([0.0, 1.0, 3.0, 6.0]),
         sun=sun,
         sunlight=strength * np.array([1.0, 0.93, 0.8 + 0.1 * np.sin(height)]),
@@ -284,7 +284,7 @@ def panicles(
         growth(CYLINDER, "stalk", neck, axes, stem, field.stem, plants + 3),
     ])  # fmt: skip
 
-# %% ../nbs/04_fields.ipynb #8e59e4c8
+# %% ../nbs/04_fields.ipynb #7d7c78c1
 def ground(
     field: Field,
     scene: int,
@@ -310,7 +310,7 @@ def ground(
         * (np.abs(xy[:, 0]) > field.alley - 0.3 * field.spacing)
     )
     place = np.concatenate([xy, high[:, None]], 1)
-    clod = kind < 0.8
+    clod = kind < 0.85
     r = 0.008 + 0.03 * size[clod, None] ** 4
     parts.append(
         growth(
@@ -323,7 +323,7 @@ def ground(
             1,
         )
     )
-    weed = (kind >= 0.8) & (kind < 0.8 + 0.02 * field.weeds)
+    weed = (kind >= 0.85) & (kind < 0.85 + 0.012 * field.weeds)
     if weed.any():
         parts.append(_weeds(place[weed], size[weed], spin[weed], field.green))
     straw = (kind > 0.93) & (size > 1 - 0.25 - 3 * field.dry)
@@ -377,7 +377,7 @@ def distance(
     shown = rng.random(n) < rng.choice([0.0, 0.4, 1.0])
     return gathered([*rows, growth(BALL, "canopy", place[shown], np.eye(3), size[shown], field.green * 0.45, 2)])
 
-# %% ../nbs/04_fields.ipynb #2fa2939d
+# %% ../nbs/04_fields.ipynb #16a4f2f5
 def too_near(
     growth: Growth,
     position: np.ndarray,  # (3,) metres, of the left camera
@@ -418,9 +418,9 @@ def grown(
     casts = np.linalg.norm(offset - 2.2 * ahead, axis=1) < 3.6
     parts = [ground(field, scene, position[:2] + 2.2 * ahead), distance(field, scene)]
     for chosen, pieces, leaves, wider in [
-        (shown & (away < 3.2), 5, field.leaves, 1.0),
-        ((shown & (away >= 3.2) & (away < 7)) | (casts & ~shown), 2, max(5, int(0.65 * field.leaves)), 1.3),
-        (shown & (away >= 7), 1, 4, 1.8),
+        (shown & (away < 3), 5, field.leaves, 1.0),
+        ((shown & (away >= 3) & (away < 6)) | (casts & ~shown), 2, max(5, int(0.6 * field.leaves)), 1.35),
+        (shown & (away >= 6) & (field.luck[:, 7] < 0.7), 1, 4, 2.1),
     ]:
         plants = np.flatnonzero(chosen)
         if not len(plants):
@@ -533,7 +533,7 @@ def daylight(
     sides = [np.array([np.sin(a) * 0.7, np.cos(a) * 0.7, 0.51**0.5]) for a in np.radians([20, 140, 260])]
     return Daylight(sun, [light_map(solids, which, d, focus, 4.0, 96, device) for d in sides])
 
-# %% ../nbs/04_fields.ipynb #908fa9e8
+# %% ../nbs/04_fields.ipynb #bc4f62b3
 def fine(cells: float, pixel: Tensor) -> Tensor:
     """Contrast left of a pattern of so many cells per metre, where a pixel spans `pixel` metres."""
     return (0.6 / (cells * pixel)).clamp(max=1)
@@ -542,7 +542,7 @@ def fine(cells: float, pixel: Tensor) -> Tensor:
 def earth(place: Tensor, towards: Tensor, tint: Tensor, pixel: Tensor, seed: int) -> Tensor:
     """Albedo of soil `(3,N)` at places `(2,N)` metres, with relief as if lit from `towards` `(2,)`."""
     tone = 0.5 * (value_noise(*(place / 0.9), seed) - 0.5)
-    for cells, weight in ((5.0, 0.5), (22.0, 0.75), (90.0, 0.7)):
+    for cells, weight in ((4.0, 0.5), (17.0, 0.9), (60.0, 1.1), (190.0, 0.9)):
         here, back = (
             value_noise(*(cells * q), seed + int(cells)) for q in (place, place + 0.35 / cells * towards[:, None])
         )
@@ -554,8 +554,8 @@ def leaf(along: Tensor, across: Tensor, half: Tensor, tint: Tensor, pixel: Tenso
     """Albedo of blades `(3,N)`: own coordinates in metres, half-extents `(3,N)`."""
     tint = tint * (1 + 0.35 * (value_noise(along * 14, across * 60, seed) - 0.5) * fine(60, pixel))
     tint = tint * (1 + 0.3 * (value_noise(along * 4, across * 700, seed + 1) - 0.5) * fine(700, pixel))
-    rib = ((0.09 * half[1] - across.abs()) / pixel + 0.5).clamp(0, 1) * (0.18 * half[1] / pixel).clamp(max=1)
-    tint = tint + (tint.mean(0) * tint.new_tensor([[1.9], [2.0], [1.5]]) - tint) * 0.75 * rib * (
+    rib = ((0.11 * half[1] - across.abs()) / pixel + 0.5).clamp(0, 1) * (0.22 * half[1] / pixel).clamp(max=1)
+    tint = tint + (tint.mean(0) * tint.new_tensor([[2.6], [2.7], [2.0]]) - tint) * 0.75 * rib * (
         1 - along / half[0]
     ).clamp(0, 1)
     edge = (
@@ -576,7 +576,7 @@ def sky(way: Tensor, field: Field, seed: int) -> Tensor:
     grey = rgb(0.95, 0.97, 1.0) if field.clouds < 1 else rgb(0.85, 0.88, 0.92) * (0.85 + 0.3 * cover)
     return clear + (grey - clear) * (cover if field.clouds < 1 else 1.0)
 
-# %% ../nbs/04_fields.ipynb #f97acc93
+# %% ../nbs/04_fields.ipynb #1a0e89d6
 def draw(
     field: Field,
     growth: Growth,
@@ -641,7 +641,7 @@ def draw(
     half_way = sun - view
     sheen = ((normal * half_way).sum(0).clamp(min=0) / (half_way * half_way).sum(0).sqrt()) ** 2
     sheen = (sheen * sheen) ** 2 * (through[1] > 0)
-    ambient = real(field.skylight)[:, None] * (0.12 + 0.88 * open_) * (0.7 + 0.3 * normal[2])
+    ambient = real(field.skylight)[:, None] * (0.1 + 0.9 * open_ * open_) * (0.7 + 0.3 * normal[2])
     bounce = 0.12 * real(field.earth * field.sunlight)[:, None] * (0.5 - 0.5 * normal[2]) * open_
     beam = real(field.sunlight)[:, None] * direct
     shine = albedo * (beam * facing.clamp(min=0) + ambient + bounce) + through * beam * (-facing).clamp(min=0) * 0.8

@@ -16,7 +16,7 @@ from torch import Tensor
 
 # %% auto #0
 __all__ = ['PROTOCOLS', 'METRICS', 'COLUMNS', 'KEYS', 'GROUP', 'Protocol', 'errors', 'at_protocol', 'score', 'predict_view',
-           'records', 'summary']
+           'records', 'means', 'summary']
 
 # %% ../nbs/40_metrics.ipynb #a4957875
 @dataclass(frozen=True)
@@ -221,22 +221,23 @@ def records(
     table = table.melt([*KEYS, "protocol", "n_valid"], names, var_name="metric", value_name="value")
     return table[list(COLUMNS)]
 
-# %% ../nbs/40_metrics.ipynb #7e0301a8
+# %% ../nbs/40_metrics.ipynb #6b5855f1
 GROUP = ["study", "row", "seed", "dataset", "split"]
 
 
-def summary(
+def means(
     images: pd.DataFrame,  # with the columns COLUMNS
-    protocol: Protocol,
+    protocol: str,
 ) -> pd.DataFrame:
-    """One line per row and seed (and study, dataset, split): means over images, and RMSE under both poolings.
+    """Mean of every metric over the images of a row and seed, one line each, indexed by GROUP.
 
-    `n_images` were scored; `n_excluded` had no valid pixel and are in no mean. `rms` is the protocol's pooling.
+    NaN, as for an image without a valid pixel or a class that is not in it, is in no mean. `n_images` were scored;
+    `n_excluded` had no valid pixel.
     """
-    ours = images[images["protocol"] == protocol.name]
+    ours = images[images["protocol"] == protocol]
     if ours.empty:
         raise ValueError(
-            f"no records under protocol {protocol.name!r}: there are some under {sorted(set(images['protocol']))}"
+            f"no records under protocol {protocol!r}: there are some under {sorted(set(images['protocol']))}"
         )
     twice = ours.duplicated([*KEYS, "metric"])
     if twice.any():
@@ -249,17 +250,27 @@ def summary(
     if "mse" not in wide:
         raise ValueError("the records hold no 'mse', which both poolings of RMSE need: record all of score()'s result")
     groups = wide.groupby(level=GROUP, sort=False)
-    means = groups.mean()  # leaves NaN, images without a valid pixel, out
     scored = groups["mse"].count()
-    per_image = (wide["mse"] ** 0.5).groupby(level=GROUP, sort=False).mean()
-    poolings = {"pooled": means["mse"] ** 0.5, "per_image": per_image}
-    table = means.assign(
-        n_images=scored,
-        n_excluded=groups.size() - scored,
-        rms=poolings[protocol.pooling],
-        rms_pooled=poolings["pooled"],
-        rms_per_image=poolings["per_image"],
+    return groups.mean().assign(
+        n_images=scored, n_excluded=groups.size() - scored, root_mse=(wide["mse"] ** 0.5).groupby(level=GROUP).mean()
+    )
+
+
+def summary(
+    images: pd.DataFrame,  # with the columns COLUMNS
+    protocol: Protocol,
+) -> pd.DataFrame:
+    """`means` of depth, one line per row and seed (and study, dataset, split), and RMSE under both poolings.
+
+    `rms` is the protocol's pooling.
+    """
+    table = means(images, protocol.name)
+    poolings = {"pooled": table["mse"] ** 0.5, "per_image": table["root_mse"]}
+    table = table.assign(
+        rms=poolings[protocol.pooling], rms_pooled=poolings["pooled"], rms_per_image=poolings["per_image"]
     )
     order = ["n_images", "n_excluded", "rms", "rms_pooled", "rms_per_image"]
     names = [name for name in METRICS if name in table and name not in order]
     return table[order + names].rename_axis(columns=None).reset_index()
+
+

@@ -24,8 +24,8 @@ from .datasets import end_with_parent
 from .tasks import Task
 
 # %% auto #0
-__all__ = ['write_atomically', 'write_json', 'learning_rate_factor', 'generator_for', 'Training', 'Callback', 'term_gradients',
-           'NotFinite', 'NaNGuard', 'History', 'Checkpoint', 'Progress', 'KeepBest']
+__all__ = ['SCHEDULES', 'write_atomically', 'write_json', 'learning_rate_factor', 'generator_for', 'Training', 'Callback', 'maps',
+           'term_gradients', 'NotFinite', 'NaNGuard', 'History', 'Checkpoint', 'Progress', 'KeepBest']
 
 # %% ../nbs/31_training.ipynb #121fff06
 def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> Path:
@@ -45,21 +45,30 @@ def write_json(path: Path | str, content: Any) -> Path:
     """Write `content` as indented JSON, atomically."""
     return write_atomically(path, lambda p: p.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8"))
 
-# %% ../nbs/31_training.ipynb #dde2cb02
+# %% ../nbs/31_training.ipynb #1739eeab
+SCHEDULES = ("step", "per_epoch", "halve", "linear")
+
+
 def learning_rate_factor(
     epoch: int,  # from 0
-    schedule: str = "step",  # or "per_epoch"
-    step: int = 3,
-    gamma: float = 0.1,
+    schedule: str = "step",  # one of SCHEDULES
+    step: int = 3,  # epochs; read by "step"
+    gamma: float = 0.1,  # read by "step" and "per_epoch"
+    epochs: int = 5,  # of the whole run; read by "halve" and "linear"
 ) -> float:
     """What the initial rate is multiplied by in `epoch`."""
-    if schedule == "step":
-        return gamma ** (epoch // step)
-    if schedule == "per_epoch":
-        return gamma ** max(0, epoch - 1)
-    raise ValueError(f"schedule must be 'step' or 'per_epoch', not {schedule!r}")
+    match schedule:
+        case "step":
+            return gamma ** (epoch // step)
+        case "per_epoch":
+            return gamma ** max(0, epoch - 1)
+        case "halve":
+            return 0.5 ** ((epoch >= 0.6 * epochs) + (epoch >= 0.8 * epochs))
+        case "linear":
+            return min(1.0, (epochs - epoch) / (epochs - epochs // 2))
+    raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
 
-# %% ../nbs/31_training.ipynb #4d4f1323
+# %% ../nbs/31_training.ipynb #1578b9cd
 def generator_for(seed: int, epoch: int) -> torch.Generator:
     """The one source of randomness of an epoch: order, augmentation. A function of its arguments alone."""
     return torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 2_654_435_761 % 2**63)
@@ -71,7 +80,7 @@ class Training:
     def __init__(
         self,
         task: Task,
-        data: Dataset,  # yields dicts of tensors with "image", "depth", "quantum" ...
+        data: Dataset,  # yields dicts of tensors, which the task understands
         weights: Mapping[str, float],  # term -> weight; "adversarial" is the second player's
         optimizer: torch.optim.Optimizer,
         scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
@@ -145,7 +154,7 @@ class Training:
         if self.adversary is not None and not self.discriminator_first:
             self.health = self.adversary.step(real, fake, condition)
         self.step += 1
-        self.images += len(raw["image"])
+        self.images += self.batch_size
 
     def tell(self, event: str) -> None:
         for callback in self.callbacks:
@@ -185,13 +194,18 @@ class Callback:
     def after_epoch(self, run: Training) -> None: ...
     def after_fit(self, run: Training) -> None: ...
 
-# %% ../nbs/31_training.ipynb #9f498529
+# %% ../nbs/31_training.ipynb #4e4e60e1
+def maps(prediction: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """The tensors of a prediction: one, or one for each scale."""
+    return [prediction] if isinstance(prediction, Tensor) else list(prediction)
+
+
 def term_gradients(run: Training) -> dict[str, float]:
-    """L2 norm of each weighted term's gradient with respect to the prediction of the current step."""
+    """L2 norm of each weighted term's gradient with respect to the prediction (all its maps) of the current step."""
     norms = {}
     for name, term in run.terms.items():
-        (g,) = torch.autograd.grad(run.weights[name] * term, run.prediction, retain_graph=True, allow_unused=True)
-        norms[name] = 0.0 if g is None else float(g.float().norm())
+        parts = torch.autograd.grad(run.weights[name] * term, maps(run.prediction), retain_graph=True, allow_unused=True)
+        norms[name] = sum(float(g.float().square().sum()) for g in parts if g is not None) ** 0.5
     return norms
 
 
@@ -203,20 +217,22 @@ class NaNGuard(Callback):
     """Stop the run at the first value or gradient that is not finite, and name the term that made it."""
 
     def before_backward(self, run: Training) -> None:
-        run.prediction.retain_grad()
+        for part in maps(run.prediction):
+            part.retain_grad()
         if not torch.isfinite(run.total):
-            if not torch.isfinite(run.prediction).all():
+            if not all(torch.isfinite(part).all() for part in maps(run.prediction)):
                 self.stop(run, "the prediction is not finite although every term and gradient before it was")
             bad = [name for name, term in run.terms.items() if not torch.isfinite(term)]
             self.stop(run, " and ".join(f"the term '{name}' is {float(run.terms[name].detach())}" for name in bad))
 
     def before_update(self, run: Training) -> None:
-        if not torch.isfinite(run.prediction.grad).all():
-            fresh = run.prediction.detach().requires_grad_()
+        if not all(part.grad is None or torch.isfinite(part.grad).all() for part in maps(run.prediction)):
+            fresh = [part.detach().requires_grad_() for part in maps(run.prediction)]
+            again = fresh[0] if isinstance(run.prediction, Tensor) else fresh
             bad = []
-            for name, term in run.task.terms(fresh, run.batch).items():
-                (g,) = torch.autograd.grad(term, fresh, allow_unused=True)
-                if g is not None and not torch.isfinite(g).all():
+            for name, term in run.task.terms(again, run.batch).items():
+                parts = torch.autograd.grad(term, fresh, retain_graph=True, allow_unused=True)
+                if any(g is not None and not torch.isfinite(g).all() for g in parts):
                     bad.append(name)
             names = " and ".join(f"'{name}'" for name in bad or ["adversarial"])
             self.stop(run, f"the gradient of the term {names} is not finite")
@@ -225,7 +241,7 @@ class NaNGuard(Callback):
     def stop(run: Training, what: str) -> None:
         raise NotFinite(
             f"epoch {run.epoch + 1}, step {run.step + 1}: {what}; lower lr or that term's weight, "
-            "or look at this batch's depth and mask"
+            "or look at this batch's data"
         )
 
 # %% ../nbs/31_training.ipynb #7702705d

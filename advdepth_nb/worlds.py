@@ -97,7 +97,7 @@ def hit(
     near, far = near.amax(0), far.amin(0)
     return torch.where((near < far) & (near > 0), near, torch.inf)
 
-# %% ../nbs/01_worlds.ipynb #40890692
+# %% ../nbs/01_worlds.ipynb #224cbed6
 TILE = 4  # pixels
 BATCH = 4096  # pairs of a solid and a tile at once: what a core's cache holds
 STAGED = 50_000  # pairs; with more of them, the near ones come first
@@ -201,24 +201,31 @@ def trace(
     # The bits of a positive float are ordered as it is: with them above the solid's index, the least is the nearest.
     nearest = torch.full((TILE * TILE, tall * wide), torch.iinfo(torch.int64).max, device=device)
     # Near things first: what begins behind all that a tile shows already need not be tried there.
-    stages = [0, 0.25, 0.5, 0.75] if len(near) > STAGED else [0]
-    stage = np.searchsorted(np.quantile(near[::16], stages[1:]), near) if len(stages) > 1 else np.zeros(len(near), int)
-    for number in range(len(stages)):
-        chosen = stage == number
-        if number:
-            farthest = (nearest.amax(0) >> 32).int().view(torch.float32).cpu().numpy()
-            chosen &= ~(near > farthest[pairs[1] * wide + pairs[2]])  # NaN, for a pixel without anything, is no limit
-        kinds = np.where(chosen, solids.kind[pairs[0]], -1)
-        for kind in np.unique(kinds[chosen]):
-            for part in torch.as_tensor(pairs[:, kinds == kind], device=device).split(BATCH, dim=1):
-                which, row, column = part
-                m = rows.index_select(1, which).reshape(3, 4, 1, -1)
-                across = m[:, 0] * x.index_select(1, column) + m[:, 2]
-                step = across[:, None] + (m[:, 1] * y.index_select(1, row))[:, :, None]
-                t = hit(kind, m[:, 3, None], step).flatten(0, 1)
-                met = (t.amin(0) < torch.inf).nonzero()[:, 0]  # most tiles of a window see nothing of the solid
-                key = (t.index_select(1, met).view(torch.int32).long() << 32) + which[met]
-                nearest.scatter_reduce_(1, (row * wide + column)[met].expand_as(key), key, "amin")
+    edges = np.quantile(near[::16], [0.25, 0.5, 0.75]) if len(near) > STAGED else []
+    group = (8 * np.searchsorted(edges, near) + solids.kind[pairs[0]]).astype(np.uint8)
+    order = group.argsort(kind="stable")
+    pairs, near = pairs[:, order], near[order]
+    ends = np.bincount(group).cumsum()
+    stage, farthest = 0, None
+    for group, (first, last) in enumerate(zip([0, *ends[:-1]], ends)):
+        if first == last:
+            continue
+        some = pairs[:, first:last]
+        if group >= 8:
+            if group // 8 > stage:
+                farthest = (nearest.amax(0) >> 32).int().view(torch.float32).cpu().numpy()
+            # NaN, for a pixel that shows nothing yet, is no limit.
+            some = some[:, ~(near[first:last] > farthest[some[1] * wide + some[2]])]
+        stage = group // 8
+        for part in torch.as_tensor(some, device=device).split(BATCH, dim=1):
+            which, row, column = part
+            m = rows.index_select(1, which).reshape(3, 4, 1, -1)
+            across = m[:, 0] * x.index_select(1, column) + m[:, 2]
+            step = across[:, None] + (m[:, 1] * y.index_select(1, row))[:, :, None]
+            t = hit(group % 8, m[:, 3, None], step).flatten(0, 1)
+            met = (t.amin(0) < torch.inf).nonzero()[:, 0]  # most tiles of a window see nothing of the solid
+            key = (t.index_select(1, met).view(torch.int32).long() << 32) + which[met]
+            nearest.scatter_reduce_(1, (row * wide + column)[met].expand_as(key), key, "amin")
     nearest = nearest.reshape(TILE, TILE, tall, wide).permute(2, 0, 3, 1).reshape(tall * TILE, wide * TILE)
     nearest = nearest[: camera.height, : camera.width].contiguous()
     depth, seen = (nearest >> 32).int().view(torch.float32), nearest & 0xFFFFFFFF

@@ -11,7 +11,8 @@ from test_datasets import frame_h5, hu, mat
 from advdepth_nb import cli
 from advdepth_nb.datasets import PackedDepth
 from advdepth_nb.experiments import experiment
-from advdepth_nb.study import build_network, save_model
+from advdepth_nb.study import save_model
+from advdepth_nb.systems import SYSTEMS
 
 
 def run(monkeypatch, capsys, *words):
@@ -75,7 +76,7 @@ def test_cuda_is_refused_where_there_is_none(monkeypatch, capsys, tmp_path):
 def model(tmp_path):
     e = experiment("baseline", scale="smoke")
     torch.manual_seed(0)
-    save_model(build_network(e), e, tmp_path / "model")
+    save_model(SYSTEMS["depth"].network(e), e, tmp_path / "model")
     return tmp_path / "model"
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from advdepth_nb.experiments import experiment
-from advdepth_nb.study import build_network, data_file, load_model, train_run
+from advdepth_nb.study import load_model, train_run
+from advdepth_nb.systems import SYSTEMS
 from advdepth_nb.training import Callback, NotFinite
 
 
@@ -18,7 +19,7 @@ def packed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     before = os.environ.get("ADVDEPTH_DATA")
     os.environ["ADVDEPTH_DATA"] = str(folder)
-    yield data_file(experiment("baseline", scale="smoke"))
+    yield SYSTEMS["depth"].data_file(experiment("baseline", scale="smoke"), "rooms")
     if before is None:
         del os.environ["ADVDEPTH_DATA"]
     else:
@@ -121,10 +122,10 @@ class Poison(Callback):
     ids=["nan", "inf", "gradient"],
 )
 def test_what_is_not_finite_stops_the_run_with_its_term(packed, tmp_path, monkeypatch, spoil, words):
-    import advdepth_nb.study as study
+    import advdepth_nb.systems as systems
 
-    real = study.depth_losses
-    monkeypatch.setattr(study, "depth_losses", lambda r: {**real(r), "gradient": Poison(real(r)["gradient"], spoil)})
+    real = systems.depth_losses
+    monkeypatch.setattr(systems, "depth_losses", lambda r: {**real(r), "gradient": Poison(real(r)["gradient"], spoil)})
     with pytest.raises(NotFinite, match=f"step 3: .*{words}"):
         train_run(experiment("baseline", scale="smoke"), packed, tmp_path, device="cpu")
 
@@ -148,6 +149,6 @@ def test_every_recipe_trains(packed, tmp_path):
 def test_the_network_is_the_same_for_the_same_seed():
     e = experiment("baseline", scale="smoke")
     torch.manual_seed(5)
-    a = build_network(e).state_dict()
+    a = SYSTEMS["depth"].network(e).state_dict()
     torch.manual_seed(5)
-    assert same(a, build_network(e).state_dict())
+    assert same(a, SYSTEMS["depth"].network(e).state_dict())
