@@ -56,12 +56,17 @@ def reconstructions(
         made.append((warp(small_right, d_left, outside), warp(small_left, -d_right, outside)))
     return made
 
-# %% ../nbs/21_stereo_losses.ipynb #28833002
+# %% ../nbs/21_stereo_losses.ipynb #d3f9f62b
 def ssim_error(
     pred: Tensor,  # (B,C,H,W), 0-1
     real: Tensor,  # (B,C,H,W)
 ) -> Tensor:  # (B,C,H-2,W-2), 0 = alike, at most 1
     """(1 - SSIM)/2 over 3x3 windows of equal weights, inside the image only (Godard et al. 2017)."""
+    if min(pred.shape[-2:]) < 3:
+        raise ValueError(
+            f"SSIM needs windows of 3x3 pixels, but the view is {pred.shape[-2]}x{pred.shape[-1]}; use larger images, "
+            "fewer scales or ssim_share 0"
+        )
     mean = lambda x: F.avg_pool2d(x, 3, stride=1)  # noqa: E731
     p, r = mean(pred), mean(real)
     p_variance, r_variance = mean(pred**2) - p**2, mean(real**2) - r**2
@@ -107,7 +112,7 @@ def smoothness(
         total = total + (step * torch.exp(-edge)).mean()
     return total
 
-# %% ../nbs/21_stereo_losses.ipynb #2e9a092a
+# %% ../nbs/21_stereo_losses.ipynb #33c2ab50
 def stereo_losses(
     disparities: Sequence[Tensor],  # (B,2,H/2^s,W/2^s), fractions of the width, finest first
     left: Tensor,  # (B,3,H,W), 0-1
@@ -117,7 +122,7 @@ def stereo_losses(
 ) -> dict[str, Tensor]:
     """The named terms, unweighted, each summed over the scales and both views (Godard et al. 2017)."""
     if unknown := [name for name in names if name not in STEREO_TERMS]:
-        raise ValueError(f"{unknown[0]!r} is not a term of the stereo loss: the known ones are {', '.join(STEREO_TERMS)}")
+        raise ValueError(f"{unknown[0]!r} is no term of the stereo loss: the known ones are {', '.join(STEREO_TERMS)}")
     lefts, rights = (image_pyramid(view, len(disparities)) for view in (left, right))
     terms: dict[str, list[Tensor]] = {name: [] for name in names}
     if "reconstruction" in terms:
@@ -131,7 +136,7 @@ def stereo_losses(
             terms["smoothness"] += [smoothness(side, view) / 2**s for side, view in sides]
     return {name: torch.stack(values).sum() for name, values in terms.items()}
 
-# %% ../nbs/21_stereo_losses.ipynb #1a3d6bf9
+# %% ../nbs/21_stereo_losses.ipynb #7dd5774c
 def smear(
     image: Tensor,  # (B,C,H,W)
     known: Tensor,  # (B,1,H,W) bool
@@ -152,7 +157,7 @@ def copy_out_of_frame(
     disparity: Tensor,  # (B,1,H,W) pixels, as it was warped: x - disparity was sampled, so minus the right one's
     outside: str = "copy",  # or "zeros": black, "border": the row's nearest pixel that could be sampled
 ) -> Tensor:
-    """The reconstructed view as the discriminator sees it: what lies outside the other frame comes from the real view."""
+    """The made view as the discriminator sees it: what lies outside the other frame comes from the real view."""
     known = in_frame(disparity)
     match outside:
         case "copy":
