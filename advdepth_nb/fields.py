@@ -132,7 +132,7 @@ def sow(
         fate=rng.random((len(foot), LEAVES, 6)),
     )
 
-# %% ../nbs/04_fields.ipynb #50e4aa13
+# %% ../nbs/04_fields.ipynb #a3bec5df
 COATS = ("earth", "sky", "stalk", "node", "leaf", "litter", "panicle", "canopy")
 CLASS_OF = (SOIL, SKY, STALK, STALK, LEAF, SOIL, LEAF, LEAF)
 
@@ -179,7 +179,7 @@ def upright(direction: np.ndarray) -> np.ndarray:
 
 
 def blade_axes(turn: np.ndarray, rise: np.ndarray, roll: np.ndarray) -> np.ndarray:
-    """Axes `(...,3,3)` of blades: the chord points to `turn` and `rise`, the arch up, rolled about the chord; radians."""
+    """Axes `(...,3,3)` of blades: chord towards `turn` and `rise`, arch up, rolled about the chord; radians."""
     c, s, p, q = np.cos(turn), np.sin(turn), np.cos(rise), np.sin(rise)
     chord = np.stack([p * c, p * s, q], -1)
     arch = np.stack([-q * c, -q * s, p], -1)
@@ -231,7 +231,7 @@ def stalks(
         [out, growth(CYLINDER, "node", joints[:, 1:-1], axes[:, 1:], ring, tint[:, 1:] * 1.25 + 0.02, owner)]
     )
 
-# %% ../nbs/04_fields.ipynb #ae3c08e9
+# %% ../nbs/04_fields.ipynb #eaabd014
 def foliage(
     field: Field,
     plants: np.ndarray,  # (n,)
@@ -261,22 +261,22 @@ def foliage(
 def panicles(
     field: Field,
     plants: np.ndarray,  # (n,)
-    balls: int = 7,
+    tufts: int = 24,  # of each; 0: the core alone, as stout as all of it
 ) -> Growth:
-    """Seed heads: a cluster of balls about the end of each stalk."""
+    """Seed heads: a slender core in a spiral of tufts, beyond the end of each stalk."""
     top, below = np.moveaxis(stalk_points(field, plants, np.array([1.12, 1.0])), 1, 0)
     up = (top - below) / np.linalg.norm(top - below, axis=-1, keepdims=True)
-    axes, size = upright(up), 0.75 + 0.5 * field.luck[plants, 5]
-    level = np.linspace(-1, 1, balls)
-    turn = 2.4 * np.arange(balls) + 6 * field.luck[plants, 0, None]
-    around = 0.35 * (1 - level**2) if balls > 1 else np.zeros(1)
+    axes, size = upright(up), 0.8 + 0.5 * field.luck[plants, 5]
+    level = np.linspace(-1, 1, tufts)
+    turn = 2.4 * np.arange(tufts) + 6 * field.luck[plants, 0, None]
+    around = (0.55 + 0.4 * np.cos(1.7 * (level + 0.35))) * np.ones_like(turn)
     own = np.stack([around * np.cos(turn), around * np.sin(turn), np.broadcast_to(level, turn.shape)], -1)
-    own = own * size[:, None, None] * [0.035, 0.035, 0.075]
-    centre = top[:, None] + np.einsum("nkj,njx->nkx", own, axes)
-    reach = (1.1 - 0.5 * level) * 0.034 if balls > 1 else np.full(1, 0.04)
-    long = 0.045 if balls > 1 else 0.11
-    half = np.stack([reach, reach, np.full(balls, long)], -1) * size[:, None, None]
-    tint = field.head * (0.8 + 0.4 * field.luck[plants, 3, None, None])
+    own = own * size[:, None, None] * [0.025, 0.025, 0.075]
+    centre = np.concatenate([top[:, None], top[:, None] + np.einsum("nkj,njx->nkx", own, axes)], axis=1)
+    core = [0.024, 0.024, 0.09] if tufts else [0.034, 0.034, 0.1]
+    half = np.array([core] + [[0.0125, 0.0125, 0.021]] * tufts) * size[:, None, None]
+    shade = np.array([0.7] + [0.85 + 0.3 * (k % 3) / 2 for k in range(tufts)])[:, None]
+    tint = field.head * (0.8 + 0.4 * field.luck[plants, 3, None, None]) * shade
     neck = (0.9 * top + 0.1 * below + below) / 2
     stem = np.stack([0.5 * field.thick * np.ones(len(plants))] * 2 + [np.linalg.norm(top - below, axis=-1) / 2], -1)
     return gathered([
@@ -284,7 +284,7 @@ def panicles(
         growth(CYLINDER, "stalk", neck, axes, stem, field.stem, plants + 3),
     ])  # fmt: skip
 
-# %% ../nbs/04_fields.ipynb #7d7c78c1
+# %% ../nbs/04_fields.ipynb #fdd2b3cb
 def ground(
     field: Field,
     scene: int,
@@ -325,7 +325,7 @@ def ground(
     )
     weed = (kind >= 0.85) & (kind < 0.85 + 0.012 * field.weeds)
     if weed.any():
-        parts.append(_weeds(place[weed], size[weed], spin[weed], field.green))
+        parts.append(_weeds(place[weed], size[weed], spin[weed], field.green, 3 + len(field.foot)))
     straw = (kind > 0.93) & (size > 1 - 0.25 - 3 * field.dry)
     if straw.any():
         axes = blade_axes(spin[straw], 0.0 * spin[straw], 0.25 * (size[straw] - 0.5))
@@ -345,13 +345,13 @@ def ground(
     return gathered(parts)
 
 
-def _weeds(place: np.ndarray, size: np.ndarray, spin: np.ndarray, green: np.ndarray) -> Growth:
+def _weeds(place: np.ndarray, size: np.ndarray, spin: np.ndarray, green: np.ndarray, first: int) -> Growth:
     """Rosettes of six short leaves."""
     turn = spin[:, None] + np.arange(6) * (2 * np.pi / 6 + 0.2)
     half = np.array([0.05, 0.011, 0.012]) * (0.5 + size[:, None, None]) * np.array([1, 0.7, 1.2, 0.8, 1, 0.6])[:, None]
     axes = blade_axes(turn, np.radians(30) + 0.2 * np.sin(turn * 3), 0 * turn)
     centre = place[:, None] + half[..., :1] * axes[..., 0, :] + half[..., 2:] * axes[..., 2, :]
-    return growth(BLADE, "leaf", centre, axes, half, green * [1.1, 1.25, 0.8], 1_000_000)
+    return growth(BLADE, "leaf", centre, axes, half, green * [1.1, 1.25, 0.8], first + np.arange(len(place))[:, None])
 
 
 def distance(
@@ -377,7 +377,7 @@ def distance(
     shown = rng.random(n) < rng.choice([0.0, 0.4, 1.0])
     return gathered([*rows, growth(BALL, "canopy", place[shown], np.eye(3), size[shown], field.green * 0.45, 2)])
 
-# %% ../nbs/04_fields.ipynb #16a4f2f5
+# %% ../nbs/04_fields.ipynb #234beaf0
 def too_near(
     growth: Growth,
     position: np.ndarray,  # (3,) metres, of the left camera
@@ -427,9 +427,12 @@ def grown(
             continue
         parts += [stalks(field, plants, pieces, wider**0.5), foliage(field, plants, leaves, wider)]
         if field.head is not None:
-            parts.append(panicles(field, plants, 7 if pieces == 5 else 1))
+            parts.append(panicles(field, plants, {5: 24, 2: 6, 1: 0}[pieces]))
     everything = gathered(parts)
-    return everything.part(~too_near(everything, position, rotation, camera, baseline))
+    near = too_near(everything, position, rotation, camera, baseline)
+    stem = (everything.solids.kind == CYLINDER) & (everything.owner >= 3)
+    fallen = np.isin(everything.owner, everything.owner[near & stem])  # a stalk goes with all that it carries
+    return everything.part(~(near | fallen))
 
 # %% ../nbs/04_fields.ipynb #a67b28ca
 def drive(
@@ -449,7 +452,7 @@ def drive(
     forward = np.array([np.sin(heading) * np.cos(pitch), np.cos(heading) * np.cos(pitch), np.sin(pitch)])
     return position, look(position, position + forward, rng.normal(0, 0.015))
 
-# %% ../nbs/04_fields.ipynb #7be1ca56
+# %% ../nbs/04_fields.ipynb #0c2dbad8
 @dataclass(frozen=True)
 class LightMap:
     """What is seen from far away in one direction."""
@@ -505,8 +508,8 @@ def lit(
         (light.camera.width + 1, s * t),
     ):
         at = corner + step
-        reached = depth[at] >= edge
-        share += weight * (reached if own is None else reached | (seen[at] == own))
+        reached = depth.index_select(0, at) >= edge
+        share += weight * (reached if own is None else reached | (seen.index_select(0, at) == own))
     return torch.where(inside, share, outside)
 
 # %% ../nbs/04_fields.ipynb #797f91b5
@@ -576,7 +579,7 @@ def sky(way: Tensor, field: Field, seed: int) -> Tensor:
     grey = rgb(0.95, 0.97, 1.0) if field.clouds < 1 else rgb(0.85, 0.88, 0.92) * (0.85 + 0.3 * cover)
     return clear + (grey - clear) * (cover if field.clouds < 1 else 1.0)
 
-# %% ../nbs/04_fields.ipynb #1a0e89d6
+# %% ../nbs/04_fields.ipynb #0db977b6
 def draw(
     field: Field,
     growth: Growth,
@@ -587,7 +590,7 @@ def draw(
     device: torch.device | str = "cpu",
     seed: int = 0,  # of the textures
 ) -> dict[str, Tensor]:
-    """One view: "image" (3,H,W) linear RGB; "depth" (1,H,W); "segmentation" (1,H,W) uint8; "surface" (1,H,W); "seen" (H,W)."""
+    """One view: "image" (3,H,W) linear RGB, "depth", "segmentation", "surface" (1,H,W), and "seen" (H,W), the solid."""
     real = lambda x: torch.tensor(np.asarray(x), dtype=torch.float32, device=device)  # noqa: E731
     gather = lambda x, n: real(x.T).index_select(1, n)  # noqa: E731
     solids = growth.solids.seen_from(position, rotation)
@@ -621,8 +624,8 @@ def draw(
             bent = normal[:, n] - side * (above * v.sign() * (0.28 + ripple))
             normal[:, n] = bent / (bent * bent).sum(0).sqrt()
         elif name == "panicle":
-            grain = value_noise(u * 240 + 90 * w, v * 240, mark) * fine(240, wide) + 0.5 * (1 - fine(240, wide))
-            albedo[:, n] = tint * (0.35 + 1.2 * grain)
+            grain = value_noise(u * 330 + 140 * w, v * 330 - 210 * w, mark) - 0.5
+            albedo[:, n] = tint * (1 + 1.3 * grain * fine(330, wide))
         elif name == "canopy":
             rough = value_noise(world[0, n] * 3 + world[1, n] * 5, world[2, n] * 4, seed) - 0.5
             rough = rough + 0.8 * fine(15, wide) * (
@@ -645,9 +648,9 @@ def draw(
     bounce = 0.12 * real(field.earth * field.sunlight)[:, None] * (0.5 - 0.5 * normal[2]) * open_
     beam = real(field.sunlight)[:, None] * direct
     shine = albedo * (beam * facing.clamp(min=0) + ambient + bounce) + through * beam * (-facing).clamp(min=0) * 0.8
-    shine = shine + 0.1 * sheen * sheen * beam + 0.03 * (through[1] > 0) * ambient
+    shine = shine + 0.1 * sheen * sheen * beam + 0.01 * (through[1] > 0) * ambient
     mist = real([0.75, 0.82, 0.9])[:, None]
-    shine = shine + (mist - shine) * (points[2] / (points[2] + 350))
+    shine = shine + (mist - shine) * (points[2] / (points[2] + 1500))
     n = is_sky.nonzero()[:, 0]
     shine[:, n] = sky(way[:, n], field, seed)
     kind = torch.as_tensor(CLASS_OF, dtype=torch.uint8, device=device)[coat]

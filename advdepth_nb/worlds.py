@@ -97,7 +97,7 @@ def hit(
     near, far = near.amax(0), far.amin(0)
     return torch.where((near < far) & (near > 0), near, torch.inf)
 
-# %% ../nbs/01_worlds.ipynb #224cbed6
+# %% ../nbs/01_worlds.ipynb #ca26d22f
 TILE = 4  # pixels
 BATCH = 4096  # pairs of a solid and a tile at once: what a core's cache holds
 STAGED = 50_000  # pairs; with more of them, the near ones come first
@@ -172,7 +172,7 @@ def covers(
 
 
 def pairs_of(solids: Solids, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Every solid and tile in which it may be seen, `(3,K)`: solid, tile's row, column; and how near it may be, `(K,)`."""
+    """Solids and tiles that may show them, `(3,K)`: solid, tile's row, column; and how near it may be, `(K,)`."""
     blade = solids.kind == BLADE
     length = camera.fx * solids.half[:, 0] / np.maximum(solids.centre[:, 2], 0.3)  # pixels, about half of what it spans
     boxes, of = covers(solids, np.where(blade, np.select([length < 4, length < 16, length < 64], [1, 2, 4], 8), 1))
