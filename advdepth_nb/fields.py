@@ -32,10 +32,10 @@ from advdepth_nb.worlds import (
 
 # %% auto #0
 __all__ = ['CLASSES', 'SKY', 'SOIL', 'STALK', 'LEAF', 'NEAREST', 'FOCAL', 'BASELINE', 'LEAVES', 'ROWS', 'REACH', 'COATS',
-           'CLASS_OF', 'rig_camera', 'Field', 'sow', 'Growth', 'growth', 'gathered', 'upright', 'blade_axes',
+           'CLASS_OF', 'rig_camera', 'Field', 'sow', 'Growth', 'copies', 'gathered', 'upright', 'blade_axes',
            'stalk_points', 'stalks', 'foliage', 'panicles', 'ground', 'distance', 'too_near', 'grown', 'drive',
-           'LightMap', 'light_map', 'lit', 'Daylight', 'daylight', 'fine', 'earth', 'leaf', 'sky', 'draw', 'field',
-           'field_sheet']
+           'LightMap', 'light_map', 'lit', 'Daylight', 'daylight', 'fine', 'earth', 'leaf', 'sky', 'Surfaces',
+           'surfaces', 'painted', 'shone_on', 'draw', 'field', 'field_sheet']
 
 # %% ../nbs/04_fields.ipynb #6b6d2b64
 CLASSES = ("sky", "soil", "stalk", "leaf")  # leaf: all that is green, weeds and panicles too; soil: litter on it too
@@ -132,7 +132,7 @@ def sow(
         fate=rng.random((len(foot), LEAVES, 6)),
     )
 
-# %% ../nbs/04_fields.ipynb #a3bec5df
+# %% ../nbs/04_fields.ipynb #a3ed81d3
 COATS = ("earth", "sky", "stalk", "node", "leaf", "litter", "panicle", "canopy")
 CLASS_OF = (SOIL, SKY, STALK, STALK, LEAF, SOIL, LEAF, LEAF)
 
@@ -153,7 +153,7 @@ class Growth:
         return Growth(solids, self.coat[which], self.tint[which], self.owner[which])
 
 
-def growth(kind: int, coat: str, centre, axes, half, tint, owner) -> Growth:
+def copies(kind: int, coat: str, centre, axes, half, tint, owner) -> Growth:
     """Solids of one kind from arrays that broadcast: (...,3), (...,3,3), (...,3), (...,3), (...)."""
     shape = np.shape(centre)[:-1]
     flat = lambda x, *end: np.broadcast_to(x, (*shape, *end)).reshape(-1, *end)  # noqa: E731
@@ -187,7 +187,7 @@ def blade_axes(turn: np.ndarray, rise: np.ndarray, roll: np.ndarray) -> np.ndarr
     c, s = np.cos(roll)[..., None], np.sin(roll)[..., None]
     return np.stack([chord, c * side + s * arch, c * arch - s * side], -2)
 
-# %% ../nbs/04_fields.ipynb #05325fac
+# %% ../nbs/04_fields.ipynb #59f1987d
 def stalk_points(
     field: Field,
     plants: np.ndarray,  # (n,) which
@@ -223,15 +223,15 @@ def stalks(
     tint = field.stem * (0.8 + 0.4 * field.luck[plants, 5, None, None])
     tint = tint + (np.array([0.22, 0.15, 0.075]) - tint) * low
     axes, owner = upright(way / length), plants[:, None] + 3
-    out = growth(CYLINDER, "stalk", (joints[:, 1:] + joints[:, :-1]) / 2, axes, half, tint, owner)
+    out = copies(CYLINDER, "stalk", (joints[:, 1:] + joints[:, :-1]) / 2, axes, half, tint, owner)
     if pieces == 1:
         return out
     ring = half[:, 1:] * [1.18, 1.18, 0] + [0, 0, 0.006]
     return gathered(
-        [out, growth(CYLINDER, "node", joints[:, 1:-1], axes[:, 1:], ring, tint[:, 1:] * 1.25 + 0.02, owner)]
+        [out, copies(CYLINDER, "node", joints[:, 1:-1], axes[:, 1:], ring, tint[:, 1:] * 1.25 + 0.02, owner)]
     )
 
-# %% ../nbs/04_fields.ipynb #eaabd014
+# %% ../nbs/04_fields.ipynb #0e52b76a
 def foliage(
     field: Field,
     plants: np.ndarray,  # (n,)
@@ -255,7 +255,7 @@ def foliage(
     old = (1 - level) ** 3 * np.minimum(1, 0.35 + 4 * field.dry)
     tint = field.green * (0.75 + 0.5 * luck[:, 7, None, None]) * (0.8 + 0.4 * fate[..., 3, None])
     tint = tint + (np.array([0.36, 0.27, 0.11]) - tint) * (old * fate[..., 2])[..., None]
-    return growth(BLADE, "leaf", centre, axes, half, tint, plants[:, None] + 3)
+    return copies(BLADE, "leaf", centre, axes, half, tint, plants[:, None] + 3)
 
 
 def panicles(
@@ -280,23 +280,23 @@ def panicles(
     neck = (0.9 * top + 0.1 * below + below) / 2
     stem = np.stack([0.5 * field.thick * np.ones(len(plants))] * 2 + [np.linalg.norm(top - below, axis=-1) / 2], -1)
     return gathered([
-        growth(BALL, "panicle", centre, axes[:, None], half, tint, plants[:, None] + 3),
-        growth(CYLINDER, "stalk", neck, axes, stem, field.stem, plants + 3),
+        copies(BALL, "panicle", centre, axes[:, None], half, tint, plants[:, None] + 3),
+        copies(CYLINDER, "stalk", neck, axes, stem, field.stem, plants + 3),
     ])  # fmt: skip
 
-# %% ../nbs/04_fields.ipynb #fdd2b3cb
+# %% ../nbs/04_fields.ipynb #26b39acc
 def ground(
     field: Field,
     scene: int,
     middle: np.ndarray,  # (2,) metres: around what place there is detail
 ) -> Growth:
     """Sky, soil and what lies on it."""
-    world = growth(SHELL, "earth", np.array([[0, 0, 1000.0]]), np.eye(3), np.full(3, 1000.0), field.earth, 1)
+    world = copies(SHELL, "earth", np.array([[0, 0, 1000.0]]), np.eye(3), np.full(3, 1000.0), field.earth, 1)
     x = np.concatenate([side * (field.alley + field.spacing * np.arange(3)) for side in (-1, 1)])
     centre = np.stack([x, np.full(len(x), 20.0), np.full(len(x), 0.0)], -1)
     half = np.array([0.3 * field.spacing, field.ridge, 60.0])
     lying = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])  # the cylinder's third axis along the row
-    parts = [world, growth(CYLINDER, "earth", centre, lying, half, field.earth, 1)]
+    parts = [world, copies(CYLINDER, "earth", centre, lying, half, field.earth, 1)]
     rng = np.random.default_rng([505, scene])
     patch = 3.5  # metres to either side
     cells = rng.uniform(-12, 24, (9000, 2))  # the same for every view; only those near are used
@@ -313,7 +313,7 @@ def ground(
     clod = kind < 0.85
     r = 0.008 + 0.03 * size[clod, None] ** 4
     parts.append(
-        growth(
+        copies(
             BALL,
             "earth",
             place[clod] + [0, 0, 0.002],
@@ -332,7 +332,7 @@ def ground(
         half = np.stack([0.06 + 0.1 * size[straw], 0.006 + 0.01 * size[straw], 0.004 + 0.01 * size[straw]], -1)
         lift = [0, 0, 0.006] + np.array([0, 0, 1]) * half[:, 2:]
         parts.append(
-            growth(
+            copies(
                 BLADE,
                 "litter",
                 place[straw] + lift,
@@ -351,7 +351,7 @@ def _weeds(place: np.ndarray, size: np.ndarray, spin: np.ndarray, green: np.ndar
     half = np.array([0.05, 0.011, 0.012]) * (0.5 + size[:, None, None]) * np.array([1, 0.7, 1.2, 0.8, 1, 0.6])[:, None]
     axes = blade_axes(turn, np.radians(30) + 0.2 * np.sin(turn * 3), 0 * turn)
     centre = place[:, None] + half[..., :1] * axes[..., 0, :] + half[..., 2:] * axes[..., 2, :]
-    return growth(BLADE, "leaf", centre, axes, half, green * [1.1, 1.25, 0.8], first + np.arange(len(place))[:, None])
+    return copies(BLADE, "leaf", centre, axes, half, green * [1.1, 1.25, 0.8], first + np.arange(len(place))[:, None])
 
 
 def distance(
@@ -367,15 +367,15 @@ def distance(
     beside = np.array([[side * (edge + 100), 20.0, tall] for side in (-1, 1)])
     tint = field.green * 0.9
     rows = [
-        growth(BOX, "canopy", ahead, np.eye(3), np.array([thick, 60, tall]), tint, 2),
-        growth(BOX, "canopy", beside, np.eye(3), np.array([100, 90, tall]), tint, 2),
+        copies(BOX, "canopy", ahead, np.eye(3), np.array([thick, 60, tall]), tint, 2),
+        copies(BOX, "canopy", beside, np.eye(3), np.array([100, 90, tall]), tint, 2),
     ]
     n = 60
     turn, away = rng.uniform(0, 2 * np.pi, n), rng.uniform(110, 260, n)
     size = rng.uniform(2.5, 7, (n, 1)) * [1.4, 1.4, 1.0]
     place = np.stack([away * np.sin(turn), away * np.cos(turn), 0.7 * size[:, 2]], -1)
     shown = rng.random(n) < rng.choice([0.0, 0.4, 1.0])
-    return gathered([*rows, growth(BALL, "canopy", place[shown], np.eye(3), size[shown], field.green * 0.45, 2)])
+    return gathered([*rows, copies(BALL, "canopy", place[shown], np.eye(3), size[shown], field.green * 0.45, 2)])
 
 # %% ../nbs/04_fields.ipynb #234beaf0
 def too_near(
@@ -579,7 +579,109 @@ def sky(way: Tensor, field: Field, seed: int) -> Tensor:
     grey = rgb(0.95, 0.97, 1.0) if field.clouds < 1 else rgb(0.85, 0.88, 0.92) * (0.85 + 0.3 * cover)
     return clear + (grey - clear) * (cover if field.clouds < 1 else 1.0)
 
-# %% ../nbs/04_fields.ipynb #0db977b6
+# %% ../nbs/04_fields.ipynb #35660ba2
+@dataclass(frozen=True)
+class Surfaces:
+    """The points that a view sees, in the frame of the world."""
+
+    way: Tensor  # (3,N) metres from the camera
+    world: Tensor  # (3,N) metres
+    normal: Tensor  # (3,N) towards the camera
+    own: Tensor  # (3,N) metres, in the solid's own axes
+    seen: Tensor  # (N,) index of the solid
+    coat: Tensor  # (N,) index into COATS
+    pixel: Tensor  # (N,) metres that a pixel spans there
+
+
+def surfaces(
+    growth: Growth,
+    position: np.ndarray,  # (3,) metres
+    rotation: np.ndarray,  # (3,3) rows: right, down, forward
+    camera: Camera,
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, Surfaces]:
+    """Depth `(H,W)` in metres, and all that is known of the points there."""
+    depth, seen = trace(growth.solids.seen_from(position, rotation), camera, device)
+    points, seen = (depth * camera.rays(device)).flatten(1), seen.flatten()
+    normal, own, axis = faces(growth.solids.seen_from(position, rotation), points, seen)
+    turn = _real(rotation, points).T
+    way, normal = turn @ points, turn @ normal
+    sky = (seen == 0) & ((axis != 2) | (own[2] > 0))  # the box's walls and ceiling
+    coat = torch.as_tensor(growth.coat, device=device)[seen].masked_fill(sky, COATS.index("sky"))
+    slant = -(normal * way).sum(0) / (way * way).sum(0).sqrt()
+    pixel = points[2] / camera.fx / slant.clamp(min=0.12)
+    return depth, Surfaces(way, way + _real(position, way)[:, None], normal, own, seen, coat, pixel)
+
+
+def _real(values: np.ndarray, like: Tensor) -> Tensor:
+    """A float32 tensor on the device of another."""
+    return torch.tensor(np.asarray(values), dtype=torch.float32, device=like.device)
+
+# %% ../nbs/04_fields.ipynb #7dae4669
+def painted(
+    field: Field,
+    growth: Growth,
+    s: Surfaces,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Albedo of the points, what share of light shines through them, and normals bent by folds, each `(3,N)`."""
+    albedo, through, normal = torch.ones_like(s.way), torch.zeros_like(s.way), s.normal.clone()
+    for number in s.coat.unique().tolist():
+        n = (s.coat == number).nonzero()[:, 0]
+        name, which, world, pixel = COATS[number], s.seen[n], s.world[:, n], s.pixel[n]
+        pick = lambda x: _real(x.T, s.way).index_select(1, which)  # noqa: B023, E731
+        tint, (u, v, w), mark = pick(growth.tint), s.own[:, n], which * 7 + 4099 * seed
+        if name == "earth":
+            albedo[:, n] = earth(world[:2], _real(field.sun[:2], s.way), tint, pixel, seed)
+        elif name in ("leaf", "litter"):
+            albedo[:, n] = leaf(u, v, pick(growth.solids.half), tint, pixel, field.dry, mark)
+            if name == "leaf":
+                through[:, n] = albedo[:, n] * s.way.new_tensor([[0.6], [0.64], [0.24]])
+            above = (normal[:, n] * pick(growth.solids.axes[:, 2])).sum(0).sign()
+            fold = 0.28 + 0.5 * (value_noise(u * 25, v.sign() * 3, mark + 3) - 0.5)
+            bent = normal[:, n] - pick(growth.solids.axes[:, 1]) * (above * v.sign() * fold)
+            normal[:, n] = bent / (bent * bent).sum(0).sqrt()
+        elif name == "panicle":
+            grain = value_noise(u * 330 + 140 * w, v * 330 - 210 * w, mark) - 0.5
+            albedo[:, n] = tint * (1 + 1.3 * grain * fine(330, pixel))
+        elif name == "canopy":
+            rough = value_noise(world[0] * 3 + world[1] * 5, world[2] * 4, seed) - 0.5
+            small = value_noise(world[0] * 15 + world[1] * 11, world[2] * 9, seed + 1) - 0.5
+            albedo[:, n] = tint * (0.75 + 1.1 * rough + 0.9 * fine(15, pixel) * small)
+        elif name != "sky":  # stalk and node
+            streak = value_noise(torch.atan2(v, u) * 4, w * 30, mark) - 0.5
+            albedo[:, n] = tint * (1 + 0.5 * streak)
+    return albedo, through, normal
+
+# %% ../nbs/04_fields.ipynb #8356ee71
+def shone_on(
+    field: Field,
+    light: Daylight,
+    s: Surfaces,
+    albedo: Tensor,  # (3,N)
+    through: Tensor,  # (3,N) share of light from behind
+    normal: Tensor,  # (3,N)
+    seed: int = 0,  # of the clouds
+) -> Tensor:
+    """Light that reaches the camera, linear RGB, `(3,N)`: sun, sky, what the soil throws back, and a little mist."""
+    rgb = lambda c: _real(c, albedo)[:, None]  # noqa: E731
+    sun, away = rgb(field.sun), (s.way * s.way).sum(0).sqrt()
+    beam = rgb(field.sunlight) * lit(light.sun, s.world, s.seen, 0.006, 0.6)
+    beside = (0.25 + 0.7 * s.world[2] / field.tall).clamp(0.3, 0.95)  # where no map reaches
+    open_ = sum(lit(part, s.world, None, 0.05, beside) for part in light.sky) / len(light.sky)
+    ambient = rgb(field.skylight) * (0.1 + 0.9 * open_ * open_) * (0.7 + 0.3 * normal[2])
+    bounce = 0.12 * rgb(field.earth * field.sunlight) * (0.5 - 0.5 * normal[2]) * open_
+    facing, waxy = (normal * sun).sum(0), through[1] > 0
+    out = albedo * (beam * facing.clamp(min=0) + ambient + bounce) + through * beam * (-facing).clamp(min=0)
+    between = sun - s.way / away  # Blinn's half-way vector: leaves are a little glossy
+    gloss = ((normal * between).sum(0).clamp(min=0) / (between * between).sum(0).sqrt()) ** 4
+    out = out + (0.1 * gloss * gloss * gloss * gloss * beam + 0.01 * ambient) * waxy
+    out = out + (rgb([0.75, 0.82, 0.9]) - out) * (away / (away + 1500))
+    n = (s.coat == COATS.index("sky")).nonzero()[:, 0]
+    out[:, n] = sky(s.way[:, n], field, seed)
+    return out
+
+# %% ../nbs/04_fields.ipynb #6171231a
 def draw(
     field: Field,
     growth: Growth,
@@ -591,76 +693,15 @@ def draw(
     seed: int = 0,  # of the textures
 ) -> dict[str, Tensor]:
     """One view: "image" (3,H,W) linear RGB, "depth", "segmentation", "surface" (1,H,W), and "seen" (H,W), the solid."""
-    real = lambda x: torch.tensor(np.asarray(x), dtype=torch.float32, device=device)  # noqa: E731
-    gather = lambda x, n: real(x.T).index_select(1, n)  # noqa: E731
-    solids = growth.solids.seen_from(position, rotation)
-    depth, seen = trace(solids, camera, device)
-    shape, flat = depth.shape, seen.flatten()
-    points = (depth * camera.rays(device)).flatten(1)
-    normal, own, axis = faces(solids, points, flat)
-    turn = real(rotation).T
-    way, normal = turn @ points, turn @ normal  # in the world from here on
-    world = way + real(position)[:, None]
-    is_sky = (flat == 0) & ((axis != 2) | (own[2] > 0))
-    coat = torch.as_tensor(growth.coat, device=device)[flat].masked_fill(is_sky, COATS.index("sky"))
-    away = (points * points).sum(0).sqrt()
-    pixel = points[2] / camera.fx / (-(normal * way).sum(0) / away).clamp(min=0.12)
-    albedo, through = torch.ones_like(points), torch.zeros_like(points)
-    for number in coat.unique().tolist():
-        n = (coat == number).nonzero()[:, 0]
-        name, which = COATS[number], flat[n]
-        tint, half = gather(growth.tint, which), gather(growth.solids.half, which)
-        (u, v, w), wide, mark = own[:, n], pixel[n], which * 7 + 4099 * seed
-        if name == "earth":
-            albedo[:, n] = earth(world[:2, n], real(field.sun[:2]), tint, wide, seed)
-        elif name in ("leaf", "litter"):
-            paint = leaf(u, v, half, tint, wide, field.dry, mark)
-            albedo[:, n] = paint
-            if name == "leaf":
-                through[:, n] = paint * real([0.75, 0.8, 0.3])[:, None]
-            side, arch = gather(growth.solids.axes[:, 1], which), gather(growth.solids.axes[:, 2], which)
-            above = (normal[:, n] * arch).sum(0).sign()
-            ripple = 0.5 * (value_noise(u * 25, v.sign() * 3, mark + 3) - 0.5)
-            bent = normal[:, n] - side * (above * v.sign() * (0.28 + ripple))
-            normal[:, n] = bent / (bent * bent).sum(0).sqrt()
-        elif name == "panicle":
-            grain = value_noise(u * 330 + 140 * w, v * 330 - 210 * w, mark) - 0.5
-            albedo[:, n] = tint * (1 + 1.3 * grain * fine(330, wide))
-        elif name == "canopy":
-            rough = value_noise(world[0, n] * 3 + world[1, n] * 5, world[2, n] * 4, seed) - 0.5
-            rough = rough + 0.8 * fine(15, wide) * (
-                value_noise(world[0, n] * 15 + world[1, n] * 11, world[2, n] * 9, seed + 1) - 0.5
-            )
-            albedo[:, n] = tint * (0.75 + 1.1 * rough)
-        elif name != "sky":  # stalk and node
-            streak = value_noise(torch.atan2(v, u) * 4, w * 30, mark) - 0.5
-            albedo[:, n] = tint * (1 + 0.5 * streak)
-    direct = lit(light.sun, world, flat, 0.006, 0.6)
-    outside = (0.25 + 0.7 * world[2] / field.tall).clamp(0.3, 0.95)
-    open_ = sum(lit(each, world, None, 0.05, outside) for each in light.sky) / len(light.sky)
-    sun = real(field.sun)[:, None]
-    facing = (normal * sun).sum(0)
-    view = way / away
-    half_way = sun - view
-    sheen = ((normal * half_way).sum(0).clamp(min=0) / (half_way * half_way).sum(0).sqrt()) ** 2
-    sheen = (sheen * sheen) ** 2 * (through[1] > 0)
-    ambient = real(field.skylight)[:, None] * (0.1 + 0.9 * open_ * open_) * (0.7 + 0.3 * normal[2])
-    bounce = 0.12 * real(field.earth * field.sunlight)[:, None] * (0.5 - 0.5 * normal[2]) * open_
-    beam = real(field.sunlight)[:, None] * direct
-    shine = albedo * (beam * facing.clamp(min=0) + ambient + bounce) + through * beam * (-facing).clamp(min=0) * 0.8
-    shine = shine + 0.1 * sheen * sheen * beam + 0.01 * (through[1] > 0) * ambient
-    mist = real([0.75, 0.82, 0.9])[:, None]
-    shine = shine + (mist - shine) * (points[2] / (points[2] + 1500))
-    n = is_sky.nonzero()[:, 0]
-    shine[:, n] = sky(way[:, n], field, seed)
-    kind = torch.as_tensor(CLASS_OF, dtype=torch.uint8, device=device)[coat]
-    owner = torch.as_tensor(growth.owner, device=device)[flat].masked_fill(is_sky, 0)
+    depth, s = surfaces(growth, position, rotation, camera, device)
+    classes = torch.tensor(CLASS_OF, dtype=torch.uint8, device=device)
+    owner = torch.as_tensor(growth.owner, device=device)[s.seen].masked_fill(s.coat == COATS.index("sky"), 0)
     return {
-        "image": shine.reshape(3, *shape),
+        "image": shone_on(field, light, s, *painted(field, growth, s, seed), seed).reshape(3, *depth.shape),
         "depth": depth[None],
-        "segmentation": kind.reshape(1, *shape),
-        "surface": owner.reshape(1, *shape),
-        "seen": seen,
+        "segmentation": classes[s.coat].reshape(1, *depth.shape),
+        "surface": owner.reshape(1, *depth.shape),
+        "seen": s.seen.reshape(depth.shape),
     }
 
 # %% ../nbs/04_fields.ipynb #b59fabe7
