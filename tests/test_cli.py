@@ -7,10 +7,14 @@ import pytest
 import torch
 from PIL import Image
 from test_datasets import frame_h5, hu, mat
+from test_image_pairs import classes, painted, photo, write
+from test_stereo_data import kitti, rig, sintel
 
 from advdepth_nb import cli
 from advdepth_nb.datasets import PackedDepth
 from advdepth_nb.experiments import experiment
+from advdepth_nb.image_pairs import PALETTES, PackedPairs
+from advdepth_nb.stereo_data import PackedStereo, decode_kitti, read_values
 from advdepth_nb.study import save_model
 from advdepth_nb.systems import SYSTEMS
 
@@ -49,6 +53,13 @@ def run(monkeypatch, capsys, *words):
         (["ablate", "table1", "--device", "gpu"], "unknown device 'gpu'; use auto, cpu, cuda or mps"),
         (["evaluate", "nowhere", "--data", "x.h5"], "has no model.json"),
         (["predict", "nowhere.jpg", "-o", "out"], "nowhere.jpg does not exist"),
+        (["predict", "a.jpg", "-o", "out", "--focal", "700"], "--focal and --baseline make depth together"),
+        (["predict", "a.jpg", "-o", "out", "--baseline", "0.1"], "give both or neither"),
+        (["predict", "a.jpg", "-o", "out", "--focal", "-7", "--baseline", "1"], "focal must be above 0, in pixels"),
+        (["predict", "a.jpg", "-o", "out", "--focal", "7", "--baseline", "nan"], "baseline must be above 0, in metres"),
+        (["data", "info", "nowhere", "--kind", "mono"], "unknown kind 'mono'; known: depth, stereo, pairs"),
+        (["data", "info", "nowhere", "--task", "paint"], "unknown task 'paint'; known: colour, segment"),
+        (["data", "info", "nowhere", "--kind", "stereo"], "nowhere does not exist"),
         (["report", "nowhere", "--data", "x.h5"], "holds no runs"),
         (["data", "pack", "nowhere", "-o", "x.h5"], "nowhere"),
         *[(["data", "pack", "nowhere", "-o", "x.h5", "--size", size], f"--size {size} is not HxW, for example --size")
@@ -93,6 +104,70 @@ def test_predict_takes_files_and_folders(monkeypatch, capsys, tmp_path, model):
     depth = Image.open(out / "a_depth.png")
     assert depth.size == (80, 60) and np.asarray(depth).dtype == np.uint16
     assert told.count("->") == 2
+
+
+def saved(folder, row, study):
+    """The folder of an untrained run of the smallest scale."""
+    e = experiment(row, study, "smoke")
+    torch.manual_seed(0)
+    save_model(SYSTEMS[e.system].network(e), e, folder / row)
+    return folder / row
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    return write(tmp_path / "photo.png", photo(0, 90, 160))
+
+
+def test_predict_disparity_and_with_a_rig_depth(monkeypatch, capsys, tmp_path, photograph):
+    model, out = saved(tmp_path, "baseline", "stereo"), tmp_path / "out"
+    code, told, error = run(monkeypatch, capsys, "predict", photograph, "-o", out, "--model", model)
+    assert code == 0 and "photo_disparity.png" in told, error
+    assert sorted(p.name for p in out.iterdir()) == ["photo_colour.png", "photo_disparity.png"]
+    disparity = decode_kitti(read_values(out / "photo_disparity.png", 16))
+    assert disparity.shape == (90, 160) and abs(disparity.mean() / 160 - 0.15) < 0.05  # as the network begins
+    words = ["--model", model, "--focal", 140, "--baseline", 0.5]
+    code, told, error = run(monkeypatch, capsys, "predict", photograph, "-o", out, *words)
+    assert code == 0 and "photo_depth.png" in told, error
+    depth = read_values(out / "photo_depth.png", 16) / 1000
+    assert np.allclose(depth * disparity, 140 * 0.5, rtol=1e-3)
+    assert Image.open(out / "photo_colour.png").size == (160, 90)
+
+
+def test_what_a_disparity_file_cannot_say_is_said(monkeypatch, capsys, tmp_path):
+    wide = write(tmp_path / "wide.png", photo(0, 20, 2400))  # 15 % of it: 360 pixels
+    model = saved(tmp_path, "baseline", "stereo")
+    code, told, error = run(monkeypatch, capsys, "predict", wide, "-o", tmp_path / "out", "--model", model)
+    assert code == 0 and "above 255.996 pixels" in error and len(error.strip().splitlines()) == 1
+    assert "->" in told and (read_values(tmp_path / "out/wide_disparity.png", 16) == 0).mean() > 0.9
+
+
+@pytest.mark.parametrize("row, name", [("colour_both", "colour"), ("segment_both", "segment"),
+                                       ("segment_cross_entropy", "segment"), ("colour_grey", "colour")])  # fmt: skip
+def test_predict_pictures(monkeypatch, capsys, tmp_path, photograph, row, name):
+    model, out = saved(tmp_path, row, "translate"), tmp_path / "out"
+    code, _, error = run(monkeypatch, capsys, "predict", photograph, "-o", out, "--model", model)
+    assert code == 0 and [p.name for p in out.iterdir()] == [f"photo_{name}.png"], error
+    picture = Image.open(out / f"photo_{name}.png")
+    assert picture.size == (160, 90) and picture.mode == "RGB"
+    colours = {c for _, c in picture.getcolors(1 << 24)}
+    if row == "segment_cross_entropy":
+        assert colours <= {*PALETTES["field"].values()}
+    if row == "colour_grey":
+        assert all(r == g == b for r, g, b in colours)  # a coloured photograph was made grey
+    before = (out / f"photo_{name}.png").read_bytes()
+    run(monkeypatch, capsys, "predict", photograph, "-o", out, "--model", model)
+    assert (out / f"photo_{name}.png").read_bytes() == before  # the noise is drawn from one seed
+
+
+@pytest.mark.parametrize(
+    "row, study, system", [("baseline", "table1", "depth"), ("colour_l1", "translate", "translation")]
+)
+def test_a_rig_is_for_stereo_runs(monkeypatch, capsys, tmp_path, photograph, row, study, system):
+    words = ["--model", saved(tmp_path, row, study), "--focal", 140, "--baseline", 0.5]
+    code, _, error = run(monkeypatch, capsys, "predict", photograph, "-o", tmp_path / "out", *words)
+    assert code == 2 and f"is a run of the {system} system; leave them out" in error
+    assert len(error.strip().splitlines()) == 1 and not (tmp_path / "out").exists()
 
 
 def test_a_broken_photograph_is_named(monkeypatch, capsys, tmp_path, model):
@@ -161,3 +236,110 @@ def test_train_pack_info_and_evaluate(monkeypatch, capsys, tmp_path, real_data):
         monkeypatch, capsys, "evaluate", "trained", "--data", real_data / "nyu_hu_layout", "--out", "records.csv"
     )
     assert code == 0 and "eigen" in told and (tmp_path / "records.csv").exists(), error
+
+
+def test_stereo_is_found_packed_and_described(monkeypatch, capsys, tmp_path):
+    root = kitti(tmp_path / "kitti")
+    monkeypatch.chdir(tmp_path)
+    code, told, error = run(monkeypatch, capsys, "data", "info", root)
+    assert code == 0 and "KITTI 2015: 2 stereo pairs" in told and "12x40, disparity 0." in told, error
+    assert "35.0% unknown, focal length unknown, baseline unknown" in told
+    words = ["-o", "k.h5", "--size", "6x20", "--test-share", 0.5]
+    code, told, error = run(monkeypatch, capsys, "data", "pack", root, *words)
+    assert code == 0 and "found KITTI 2015: 2 stereo pairs" in told and "packed: k.h5" in told, error
+    train, test = PackedStereo("k.h5"), PackedStereo("k.h5", "test")
+    assert len(train) == len(test) == 1 and train.size == (6, 20) and train[0]["disparity"].max() <= 10  # half of 20
+    code, told, error = run(monkeypatch, capsys, "data", "info", "k.h5")
+    assert code == 0 and "KITTI 2015: 2 stereo pairs at k.h5" in told and "6x20" in told, error
+
+
+def test_info_names_the_rig_and_the_maps(monkeypatch, capsys, tmp_path):
+    code, told, error = run(monkeypatch, capsys, "data", "info", sintel(tmp_path / "sintel"))
+    assert code == 0 and "baseline 0.1 m; with maps: occluded, out-of-frame" in told, error
+    (rig(tmp_path / "rig") / "calib.txt").write_text("cam0=[700 0 20; 0 700 6; 0 0 1]\ndoffs=2.5\nbaseline=120\n")
+    code, told, error = run(monkeypatch, capsys, "data", "info", tmp_path / "rig", "--kind", "stereo")
+    assert code == 0 and "no disparity is known, focal length 700 px, baseline 0.12 m, doffs 2.5 px" in told, error
+
+
+def segments(root, count=6):
+    for i in range(count):
+        write(root / f"A/{i}.png", photo(i))
+        write(root / f"B/{i}.png", painted(classes(i)))
+    return root
+
+
+def test_pairs_are_found_for_a_task(monkeypatch, capsys, tmp_path):
+    root = segments(tmp_path / "plants")
+    monkeypatch.chdir(tmp_path)
+    words = ["-o", "s.h5", "--task", "segment", "--size", "8x12"]
+    code, told, error = run(monkeypatch, capsys, "data", "pack", root, *words)
+    assert code == 0 and "found folders A/ and B/ with equal names: 6 pairs of pictures" in told, error
+    train, test = PackedPairs("s.h5"), PackedPairs("s.h5", "test")
+    assert (len(train), len(test), train.size, train.task) == (5, 1, (8, 12), "segment") and len(train.classes) == 4
+    words = ["-o", "half.h5", "--task", "segment", "--test-share", 0.5]
+    code, told, error = run(monkeypatch, capsys, "data", "pack", root, *words)
+    assert code == 0, error
+    half = PackedPairs("half.h5", "test")
+    assert len(half) == 3 and half.size == (16, 24) and half.division.startswith("by scene, 3 of 6")
+    for path in (root, "s.h5"):
+        code, told, error = run(monkeypatch, capsys, "data", "info", path, "--task", "segment")
+        assert code == 0 and "task segment; classes: #" in told and "first pair 0, train" in told, error
+    code, told, error = run(monkeypatch, capsys, "data", "info", "s.h5", "--task", "colour")  # its photographs
+    assert code == 0 and "8x12, task colour" in told, error
+    code, told, error = run(monkeypatch, capsys, "data", "info", root / "A", "--task", "colour")
+    assert code == 0 and "photographs: 6 pairs" in told and "from grey that is made to the coloured one" in told, error
+
+
+def test_a_world_serves_as_pairs_as_it_is(monkeypatch, capsys, tmp_path):
+    root = kitti(tmp_path / "kitti")
+    monkeypatch.chdir(tmp_path)
+    run(monkeypatch, capsys, "data", "pack", root, "-o", "k.h5")
+    words = ["k.h5", "--kind", "pairs", "--task", "colour"]
+    code, told, error = run(monkeypatch, capsys, "data", "info", *words)
+    assert code == 0 and "KITTI 2015: 2 pairs of pictures at k.h5" in told and "12x40, task colour" in told, error
+    code, _, error = run(monkeypatch, capsys, "data", "pack", *words, "-o", "again.h5")
+    assert code == 2 and "k.h5 is packed already" in error
+    code, _, error = run(monkeypatch, capsys, "data", "info", "k.h5", "--task", "colour")
+    assert code == 2 and "--task is for pairs of pictures, but k.h5 holds KITTI 2015; say --kind pairs" in error
+
+
+@pytest.mark.parametrize("verb", [["pack", "-o", "x.h5"], ["info"]], ids=["pack", "info"])
+def test_what_does_not_fit_the_kind_is_one_sentence(monkeypatch, capsys, tmp_path, verb):
+    stereo, pairs = kitti(tmp_path / "kitti"), segments(tmp_path / "plants")
+    (tmp_path / "empty").mkdir()
+    broken = rig(tmp_path / "broken")
+    (broken / "right/1.png").unlink()
+    monkeypatch.chdir(tmp_path)
+    for words, sentence in [
+        ([stereo, "--raw"], "--raw and --splits are for NYU's labelled .mat, but"),
+        ([stereo, "--kind", "stereo", "--splits", "s.mat"], "but --kind stereo was asked for; leave them out"),
+        ([stereo, "--task", "colour"], "kitti holds KITTI 2015; say --kind pairs"),
+        ([stereo, "--kind", "depth"], "kitti holds no known layout: looked for depth: *.mat"),
+        ([stereo, "--kind", "pairs"], "say --task colour or --task segment"),
+        ([pairs, "--kind", "stereo"], "plants holds no known layout: looked for stereo: MPI Sintel"),
+        ([pairs, "--task", "segment", "--raw"], "labelled .mat, but"),
+        ([pairs / "A", "--task", "segment"], "holds photographs, but the task 'segment' needs their classes too"),
+        ([pairs], "pairs: with --task colour or --task segment folders A/ and B/"),
+        (["empty"], "empty holds no known layout: looked for depth: *.mat"),
+        (["empty", "--task", "colour"], "pairs: A/ and B/, images/ and masks/"),
+        ([broken], "left/1.png has no right view"),
+    ]:
+        code, _, error = run(monkeypatch, capsys, "data", verb[0], *words, *verb[1:])
+        assert code == 2 and sentence in error, (words, error)
+        assert len(error.strip().splitlines()) == 1 and not (tmp_path / "x.h5").exists()
+
+
+def test_few_pairs_ask_for_a_share(monkeypatch, capsys, tmp_path):
+    root = segments(tmp_path / "plants", 3)
+    words = ["data", "pack", root, "-o", tmp_path / "x.h5", "--task", "segment"]
+    code, _, error = run(monkeypatch, capsys, *words)
+    assert code == 2 and "holds fewer than 5 pairs and no test split of its own; give --test-share" in error
+    code, _, error = run(monkeypatch, capsys, *words, "--test-share", 0.4)
+    assert code == 0 and len(PackedPairs(tmp_path / "x.h5", "test")) == 1, error
+
+
+def test_info_of_real_pairs(monkeypatch, capsys, real_data):
+    code, told, error = run(monkeypatch, capsys, "data", "info", real_data / "stereo/kitti2015")
+    assert code == 0 and "375x1242" in told and "focal length 721.538 px, baseline 0.54 m" in told, error
+    code, told, error = run(monkeypatch, capsys, "data", "info", real_data / "sorghum_panicle", "--task", "segment")
+    assert code == 0 and "25 pairs of pictures" in told and "1024x1024" in told and "foreground 4.0%" in told, error
