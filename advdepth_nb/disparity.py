@@ -63,7 +63,7 @@ DISPARITY_PROTOCOLS: dict[str, DisparityProtocol] = {
     "noc_median": DisparityProtocol("noc_median", pixels="noc", alignment="median"),
 }
 
-# %% ../nbs/43_disparity.ipynb #2d35ae07
+# %% ../nbs/43_disparity.ipynb #39ff7865
 DISPARITY_METRICS = ("mae", "mae_width", "mae_range", "abs_rel", "bad3", "d1", "mse")
 
 
@@ -86,7 +86,7 @@ def disparity_errors(
         "mae": mae,
         "mae_width": 100 * mae / truth.shape[-1],
         "mae_range": torch.where(extent > 0, 100 * mae / extent, torch.nan),
-        "abs_rel": 100 * mean(error / truth),
+        "abs_rel": 100 * mean(error / truth.clamp(min=1)),
         "bad3": 100 * mean((error > 3).float()),
         "d1": 100 * mean(((error >= 3) & (error >= 0.05 * truth)).float()),
         "mse": mean(error**2),

@@ -309,7 +309,7 @@ def start(scale: str, recipe: str) -> Experiment:
 def _instead_of_log_depth(term: str, e: Experiment) -> dict[str, float]:
     return {term if name == "log_depth" else name: weight for name, weight in e.losses.items()}
 
-# %% ../nbs/50_experiments.ipynb #a9c4edc7
+# %% ../nbs/50_experiments.ipynb #cf5fee3e
 @dataclass(frozen=True, kw_only=True)
 class StereoExperiment(Experiment):
     """Disparity from the left picture, the right one as teacher."""
@@ -322,7 +322,9 @@ class StereoExperiment(Experiment):
     pretrained: bool  # ImageNet weights of that encoder
     width: float  # multiple of monodepth's channels
     blocks: int  # of stride 2, so that the sides are multiples of 2**blocks
+    norm: str = "none"  # as monodepth; or "batch"
     size: tuple[int, int]  # (H,W) the network sees
+    first: float = 0.15  # disparity before training, fraction of the width; monodepth: half of the largest
     ssim_share: float  # of the reconstruction term; 0: L1 alone
     outside: str  # what the discriminator sees where the other view has nothing: "copy", "zeros" or "border"
 
@@ -332,6 +334,8 @@ class StereoExperiment(Experiment):
             raise ValueError(f"ssim_share must lie between 0 and 1, not {self.ssim_share}")
         if self.outside not in ("copy", "zeros", "border"):
             raise ValueError(f"outside must be 'copy', 'zeros' or 'border', not {self.outside!r}")
+        if self.norm not in ("none", "batch"):
+            raise ValueError(f"norm must be 'none' or 'batch', not {self.norm!r}")
         if self.width <= 0:
             raise ValueError(f"width must be above 0, not {self.width}")
         step = 32 if self.encoder else 2**self.blocks
@@ -347,7 +351,7 @@ class StereoExperiment(Experiment):
         """(H,W) of the views, as the network sees them."""
         return self.size
 
-# %% ../nbs/50_experiments.ipynb #9516205c
+# %% ../nbs/50_experiments.ipynb #c734b0f2
 STEREO_RECIPES: dict[str, dict[str, Any]] = {
     "stereo_gan": dict(
         recipe="stereo_gan", epochs=50, batch=8, lr=1e-4, lr_schedule="halve", augment="stereo_gan",
@@ -362,7 +366,7 @@ STEREO_SCALES: dict[str, dict[str, Any]] = {
         batch=4, lr=1e-3, discriminator_width=8,
     ),
     "quick": _STEREO | dict(
-        scale="quick", width=0.5, blocks=5, size=(64, 128), world=World(400, 20, 2, (64, 128), (256, 512)), epochs=8,
+        scale="quick", width=0.5, blocks=5, size=(64, 128), world=World(300, 15, 2, (64, 128), (256, 512)), first=0.03, epochs=8,
         lr=5e-4, discriminator_width=32,
     ),
     "standard": _STEREO | dict(

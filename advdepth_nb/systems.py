@@ -297,7 +297,7 @@ class DepthSystem(System):
     def summary(self, images: pd.DataFrame, protocol: str) -> pd.DataFrame:
         return summary(images, self.protocol(protocol))
 
-# %% ../nbs/51_systems.ipynb #7581d636
+# %% ../nbs/51_systems.ipynb #1fdf687b
 class MeanDisparity(nn.Module):
     """The per-pixel mean of the training disparity of the left view, as a fraction of the width, whatever the image."""
 
@@ -368,7 +368,9 @@ class StereoSystem(System):
     def network(self, e: StereoExperiment) -> nn.Module:
         if e.network == "mean_disparity":
             return MeanDisparity(e.size)
-        return StereoNet(e.width, e.blocks, encoder=e.encoder or None, pretrained=e.pretrained)
+        return StereoNet(
+            e.width, e.blocks, encoder=e.encoder or None, pretrained=e.pretrained, norm=e.norm, start=e.first
+        )
 
     def task(self, e: StereoExperiment, net: nn.Module) -> StereoDepth:
         names = [name for name in e.losses if name != "adversarial"]

@@ -1,0 +1,140 @@
+"""Stereo and translation: exact resume, whole studies through the command, other people's pairs, one sentence for nonsense."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from commands import command
+from PIL import Image
+from test_cli import run
+
+from advdepth_nb.experiments import experiment
+from advdepth_nb.study import load_model, train_run
+from advdepth_nb.systems import SYSTEMS
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory):
+    """The packed field of the smallest scale, which stereo and translation share."""
+    import os
+
+    folder = tmp_path_factory.mktemp("data")
+    before = os.environ.get("ADVDEPTH_DATA")
+    os.environ["ADVDEPTH_DATA"] = str(folder)
+    packed = SYSTEMS["stereo"].data_file(experiment("full", "stereo", "smoke"), "fields")
+    assert SYSTEMS["translation"].data_file(experiment("colour_both", "translate", "smoke"), "fields") == packed
+    yield packed
+    if before is None:
+        del os.environ["ADVDEPTH_DATA"]
+    else:
+        os.environ["ADVDEPTH_DATA"] = before
+
+
+class StopAfter(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "study, row", [("stereo", "full"), ("translate", "segment_both"), ("translate", "segment_cross_entropy")]
+)
+def test_stopped_and_resumed_is_the_same_bit_for_bit(fields, tmp_path, study, row):
+    e = replace(experiment(row, study, "smoke"), epochs=3)
+    train_run(e, fields, tmp_path / "whole", seed=3, device="cpu", fingerprint="x")
+
+    def die(share, text):
+        if share > 0.5:
+            raise StopAfter
+
+    with pytest.raises(StopAfter):
+        train_run(e, fields, tmp_path / "parts", seed=3, device="cpu", fingerprint="x", say=die)
+    train_run(e, fields, tmp_path / "parts", seed=3, device="cpu", fingerprint="x")
+    whole, parts = (load_model(tmp_path / f)[0].state_dict() for f in ("whole", "parts"))
+    assert all(torch.equal(whole[k], parts[k]) for k in whole)
+    a, b = (pd.read_parquet(tmp_path / f / "history.parquet") for f in ("whole", "parts"))
+    pd.testing.assert_frame_equal(a, b)
+
+
+@pytest.mark.parametrize("study, silent, loud", [("stereo", "baseline", "full"), ("translate", "colour_l1", "colour_both")])
+def test_an_adversary_of_weight_zero_changes_nothing(fields, tmp_path, study, silent, loud):
+    train_run(replace(experiment(silent, study, "smoke"), epochs=1), fields, tmp_path / "a", device="cpu")
+    zero = experiment(loud, study, "smoke", settings={"losses.adversarial": 0.0})
+    budget = train_run(replace(zero, epochs=1), fields, tmp_path / "b", device="cpu")
+    assert budget["discriminator_steps"] == budget["generator_steps"] > 0
+    train_run(replace(experiment(loud, study, "smoke"), epochs=1), fields, tmp_path / "c", device="cpu")
+    a, b, c = (load_model(tmp_path / f)[0].state_dict() for f in "abc")
+    assert all(torch.equal(a[k], b[k]) for k in a) and not all(torch.equal(a[k], c[k]) for k in a)
+
+
+def test_a_stereo_study_from_command_to_report(fields, tmp_path):
+    rows = "mean_disparity,baseline,multiscale"
+    done = command("ablate", "stereo", "--scale", "smoke", "--rows", rows, "--jobs", 2, "--out", tmp_path, data=fields.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "stereo-fields-smoke-stereo_gan"
+    images = pd.read_parquet(folder / "runs" / "multiscale" / "seed=0" / "images.parquet")
+    assert set(images["protocol"]) == {"all", "noc", "all_median", "noc_median"}
+    assert {"mae", "mae_width", "mae_range", "abs_rel", "bad3", "d1", "mse"} == set(images["metric"])
+    assert images["scene"].nunique() == 2 and images["image"].nunique() == 4
+    for name in ("errors", "network", "views", "rows", "fig7", "curves"):
+        assert (folder / f"{name}.png").stat().st_size > 5000, name
+    text = (folder / "stereo.md").read_text()
+    assert "Smoke run" in text and "9.28 %" in text and "it leaves open" in text
+    assert "turns: " in json.dumps(json.loads((folder / "report.ipynb").read_text())) or (folder / "fig7.pdf").exists()
+    again = command("ablate", "stereo", "--scale", "smoke", "--rows", rows, "--out", tmp_path, data=fields.parent)
+    assert again.returncode == 0 and "3 of 3 runs are done already" in again.stdout
+
+
+def test_a_translation_study_from_command_to_report(fields, tmp_path):
+    rows = "colour_grey,segment_commonest,colour_both,segment_cross_entropy"
+    done = command("ablate", "translate", "--scale", "smoke", "--rows", rows, "--jobs", 2, "--out", tmp_path, data=fields.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "translate-fields-smoke-pix2pix"
+    images = pd.read_parquet(folder / "runs" / "segment_cross_entropy" / "seed=0" / "images.parquet")
+    assert {"iou", "f1", "iou_stalk", "f1_leaf", "accuracy", "mse"} <= set(images["metric"])
+    grey = pd.read_parquet(folder / "runs" / "colour_grey" / "seed=0" / "images.parquet")
+    assert {"l1", "psnr", "ssim", "colour_distance", "mse"} == set(grey["metric"])
+    for name in ("fig5_colour", "fig5_segment", "scores_colour", "scores_segment", "network", "curves"):
+        assert (folder / f"{name}.png").stat().st_size > 5000, name
+    assert "protocol colour" in done.stdout and "protocol segment" in done.stdout
+
+
+def test_a_trained_network_is_fine_tuned_on_pairs_without_ground_truth(fields, tmp_path):
+    rng = np.random.default_rng(0)
+    for side in ("left", "right"):
+        (tmp_path / "rig" / side).mkdir(parents=True)
+        for name in "abcd":
+            pixels = rng.integers(0, 255, (64, 128, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "rig" / side / f"{name}.png")
+    train_run(replace(experiment("baseline", "stereo", "smoke"), epochs=1), fields, tmp_path / "base", device="cpu")
+    words = ("train", "baseline", "--study", "stereo", "--scale", "smoke", "--data", tmp_path / "rig", "--all")
+    words = (*words, "--start", tmp_path / "base", "--out", tmp_path / "tuned", "--set", "epochs=1")
+    done = command(*words, data=tmp_path)
+    assert done.returncode == 0 and "images: 4" in done.stdout, done.stdout + done.stderr
+    a, b = (load_model(tmp_path / f)[0].state_dict() for f in ("base", "tuned"))
+    assert not all(torch.equal(a[k], b[k]) for k in a)
+    blind = command("evaluate", tmp_path / "tuned", "--data", tmp_path / "rig", data=tmp_path)
+    assert blind.returncode == 2 and "no true disparities" in blind.stderr
+    seen = command("evaluate", tmp_path / "tuned", "--data", fields, "--flip", data=tmp_path)
+    assert seen.returncode == 0 and "post-processed with the mirrored image" in seen.stdout
+
+
+def test_nonsense_is_one_sentence(monkeypatch, capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for side, size in (("left", (64, 128)), ("right", (64, 96))):
+        (tmp_path / "odd" / side).mkdir(parents=True)
+        Image.fromarray(np.zeros((*size, 3), np.uint8)).save(tmp_path / "odd" / side / "a.png")
+    monkeypatch.setenv("ADVDEPTH_DATA", str(tmp_path))
+    cases = [
+        (["ablate", "stereo", "--data", tmp_path / "empty"], "empty"),
+        (["ablate", "stereo", "--scale", "smoke", "--data", tmp_path / "odd", "--rows", "baseline"], "64x128"),
+        (["ablate", "stereo", "--recipe", "report"], "unknown recipe 'report'; known: stereo_gan"),
+        (["ablate", "stereo", "--set", "size=(60,100)"], "multiples of 32"),
+        (["ablate", "translate", "--set", "task=depth"], "task must be 'colour' or 'segment'"),
+        (["ablate", "translate", "--rows", "segment_l1", "--set", "adversary.norm=none"], "none of the rows segment_l1"),
+        (["ablate", "table2"], "unknown study 'table2'; known: table1, stereo, translate"),
+    ]
+    for words, sentence in cases:
+        code, _, told = run(monkeypatch, capsys, *words, "--out", tmp_path / "out")
+        assert code == 2 and sentence in told and told.count("\n") == 1, (words, told)
