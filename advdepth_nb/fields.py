@@ -579,7 +579,7 @@ def sky(way: Tensor, field: Field, seed: int) -> Tensor:
     grey = rgb(0.95, 0.97, 1.0) if field.clouds < 1 else rgb(0.85, 0.88, 0.92) * (0.85 + 0.3 * cover)
     return clear + (grey - clear) * (cover if field.clouds < 1 else 1.0)
 
-# %% ../nbs/04_fields.ipynb #35660ba2
+# %% ../nbs/04_fields.ipynb #9bd94fc7
 @dataclass(frozen=True)
 class Surfaces:
     """The points that a view sees, in the frame of the world."""
@@ -601,9 +601,10 @@ def surfaces(
     device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Surfaces]:
     """Depth `(H,W)` in metres, and all that is known of the points there."""
-    depth, seen = trace(growth.solids.seen_from(position, rotation), camera, device)
+    solids = growth.solids.seen_from(position, rotation)
+    depth, seen = trace(solids, camera, device)
     points, seen = (depth * camera.rays(device)).flatten(1), seen.flatten()
-    normal, own, axis = faces(growth.solids.seen_from(position, rotation), points, seen)
+    normal, own, axis = faces(solids, points, seen)
     turn = _real(rotation, points).T
     way, normal = turn @ points, turn @ normal
     sky = (seen == 0) & ((axis != 2) | (own[2] > 0))  # the box's walls and ceiling

@@ -18,8 +18,8 @@ from torch import Tensor
 from .geometry import NYU_CAMERA, Camera
 
 # %% auto #0
-__all__ = ['BOX', 'CYLINDER', 'BALL', 'SHELL', 'BLADE', 'TILE', 'BATCH', 'STAGED', 'NEAR', 'TEXTURES', 'RUN', 'KINDS', 'LOOSE',
-           'Solids', 'blade_width', 'hit_blade', 'hit', 'footprints', 'covers', 'pairs_of', 'trace', 'faces',
+__all__ = ['BOX', 'CYLINDER', 'BALL', 'SHELL', 'BLADE', 'TINY', 'TILE', 'BATCH', 'STAGED', 'NEAR', 'TEXTURES', 'RUN', 'KINDS',
+           'LOOSE', 'Solids', 'blade_width', 'hit_blade', 'hit', 'footprints', 'covers', 'pairs_of', 'trace', 'faces',
            'occlusion_edges', 'lattice', 'value_noise', 'Material', 'texture', 'paint', 'clearance', 'Lamp',
            'visibility', 'openness', 'shade', 'exposure_of', 'tone_map', 'Part', 'part', 'moved', 'extent', 'colour',
            'cloth', 'timber', 'gloss', 'legs', 'bed', 'sofa', 'armchair', 'chair', 'table', 'chest', 'bookcase',
@@ -50,7 +50,10 @@ class Solids:
         scaled = self.axes / self.half[:, :, None]
         return np.concatenate([scaled, -np.einsum("pij,pj->pi", scaled, self.centre)[:, :, None]], axis=2)
 
-# %% ../nbs/01_worlds.ipynb #1f234dfd
+# %% ../nbs/01_worlds.ipynb #89ea3e7e
+TINY = 1e-36  # so little that, added to or taken from anything, it changes nothing
+
+
 def blade_width(
     along: Tensor,  # -1 at the base to 1 at the tip
 ) -> Tensor:
@@ -64,16 +67,16 @@ def hit_blade(start: Tensor, step: Tensor) -> Tensor:
     square = 2 * step[0] * step[0]
     linear = 4 * start[0] * step[0] + step[2]
     rest = 2 * start[0] * start[0] + start[2] - 1
-    root = (linear * linear - 4 * square * rest).sqrt()  # NaN where the ray passes by: no comparison holds
-    larger = -0.5 * (linear + torch.copysign(root, linear))  # the two terms never cancel
+    root = linear * linear - 4 * square * rest  # negative where the ray passes by
+    larger = -0.5 * (linear + torch.copysign(root.clamp(min=TINY).sqrt(), linear))  # the two terms never cancel
     nearest = []
     for t in (larger / square, rest / larger):
         along, across = start[0] + t * step[0], start[1] + t * step[1]
-        on = (across.abs() <= blade_width(along)) & (along.abs() <= 1) & (t > 0)
-        nearest.append(torch.where(on, t, torch.inf))
+        inside = torch.minimum(torch.minimum(blade_width(along) - across.abs(), 1 - along.abs()), root)
+        nearest.append(torch.where(torch.minimum(inside, t) > 0, t, torch.inf))
     return torch.minimum(*nearest)
 
-# %% ../nbs/01_worlds.ipynb #6878c299
+# %% ../nbs/01_worlds.ipynb #f102f288
 def hit(
     kind: int,  # BOX, CYLINDER, BALL, SHELL or BLADE
     start: Tensor,  # (3,...) where the rays begin, in the unit solid's coordinates; broadcasts with `step`
@@ -91,11 +94,12 @@ def hit(
         square = (step[:n] * step[:n]).sum(0).clamp(min=1e-12)  # a ray along the axis has none
         closest = -(start[:n] * step[:n]).sum(0) / square
         miss = start[:n] + closest * step[:n]
-        reach = ((1 - (miss * miss).sum(0)) / square).sqrt()  # NaN where the ray passes by: no comparison holds
+        # Nothing where the ray passes by: near and far are one. A CPU is slow at the roots of 0 and less.
+        reach = ((1 - (miss * miss).sum(0)) / square).clamp(min=TINY).sqrt()
         near = torch.stack([closest - reach, near[2]]) if kind == CYLINDER else (closest - reach)[None]
         far = torch.stack([closest + reach, far[2]]) if kind == CYLINDER else (closest + reach)[None]
     near, far = near.amax(0), far.amin(0)
-    return torch.where((near < far) & (near > 0), near, torch.inf)
+    return torch.where(torch.minimum(far - near, near) > 0, near, torch.inf)
 
 # %% ../nbs/01_worlds.ipynb #ca26d22f
 TILE = 4  # pixels
