@@ -351,7 +351,7 @@ class StereoExperiment(Experiment):
         """(H,W) of the views, as the network sees them."""
         return self.size
 
-# %% ../nbs/50_experiments.ipynb #c734b0f2
+# %% ../nbs/50_experiments.ipynb #ee5b36d0
 STEREO_RECIPES: dict[str, dict[str, Any]] = {
     "stereo_gan": dict(
         recipe="stereo_gan", epochs=50, batch=8, lr=1e-4, lr_schedule="halve", augment="stereo_gan",
@@ -366,8 +366,8 @@ STEREO_SCALES: dict[str, dict[str, Any]] = {
         batch=4, lr=1e-3, discriminator_width=8,
     ),
     "quick": _STEREO | dict(
-        scale="quick", width=0.5, blocks=5, size=(64, 128), world=World(300, 15, 2, (64, 128), (256, 512)), first=0.03, epochs=8,
-        lr=5e-4, discriminator_width=32,
+        scale="quick", width=0.25, blocks=5, norm="batch", size=(64, 128), first=0.03,
+        world=World(300, 15, 2, (64, 128), (256, 512)), epochs=8, lr=1e-3, discriminator_width=16,
     ),
     "standard": _STEREO | dict(
         scale="standard", width=1.0, blocks=7, size=(128, 256), world=World(1000, 80, 4, (128, 256), (256, 512)),
@@ -379,7 +379,7 @@ STEREO_SCALES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../nbs/50_experiments.ipynb #6f35850a
+# %% ../nbs/50_experiments.ipynb #eae9de1f
 def stereo_baseline(scale: str, recipe: str) -> Experiment:
     """Reconstruction, consistency and smoothness, no adversary: what every other row is measured against."""
     terms = {"reconstruction": 1.0, "consistency": 1.0, "smoothness": 0.1}
@@ -428,7 +428,7 @@ def ssim_85(scale: str, recipe: str) -> Experiment:
 
 
 def multiscale(scale: str, recipe: str) -> Experiment:
-    """A discriminator that looks at two sizes sees more than patches (Wang et al. 2018): the page's "bigger network"."""
+    """A discriminator at two sizes sees more than patches (Wang et al. 2018): the page's "bigger network"."""
     e = full(scale, recipe)
     return replace(e, adversary=replace(e.adversary, scales=2))
 
@@ -488,7 +488,7 @@ class TranslationExperiment(Experiment):
         """(H,W) of the pictures."""
         return self.size
 
-# %% ../nbs/50_experiments.ipynb #0d8ea94a
+# %% ../nbs/50_experiments.ipynb #5e245477
 TRANSLATION_RECIPES: dict[str, dict[str, Any]] = {
     "pix2pix": dict(
         recipe="pix2pix", epochs=200, batch=1, lr=2e-4, betas=(0.5, 0.999), lr_schedule="linear", augment="pix2pix",
@@ -498,8 +498,8 @@ TRANSLATION_RECIPES: dict[str, dict[str, Any]] = {
 
 TRANSLATION_SCALES: dict[str, dict[str, Any]] = {
     "smoke": dict(
-        scale="smoke", size=(64, 128), load=(72, 144), width=8, downs=5, world=STEREO_SCALES["smoke"]["world"], epochs=2,
-        batch=4, discriminator_width=8,
+        scale="smoke", size=(64, 128), load=(72, 144), width=8, downs=5, world=STEREO_SCALES["smoke"]["world"],
+        epochs=2, batch=4, discriminator_width=8,
     ),
     "quick": dict(
         scale="quick", size=(64, 128), load=(72, 144), width=32, downs=6, world=STEREO_SCALES["quick"]["world"],

@@ -62,7 +62,7 @@ def load_model(folder: Path | str) -> tuple[nn.Module, Experiment]:
     net.load_state_dict(load_file(folder / "model.safetensors"))
     return net.eval(), e
 
-# %% ../nbs/52_study.ipynb #dd5c650b
+# %% ../nbs/52_study.ipynb #af83e90e
 def pick_device(device: str = "auto") -> str:
     """Lightning's accelerator name; "auto" is CUDA where there is one. Refuses what this machine lacks."""
     if device == "auto":
@@ -129,7 +129,7 @@ def begin_from(net: nn.Module, folder: Path | str) -> None:
     weights, ours = load_model(folder)[0].state_dict(), net.state_dict()
     odd = [n for n in {**weights, **ours} if n not in ours or n not in weights or ours[n].shape != weights[n].shape]
     if odd:
-        raise ValueError(f"{folder} holds the weights of another network (see {odd[0]}); start from a run like this one")
+        raise ValueError(f"{folder} holds weights of another network (see {odd[0]}); start from a run like this one")
     net.load_state_dict(weights)
 
 
@@ -237,7 +237,7 @@ def evaluate_run(
     )  # fmt: skip
     return means
 
-# %% ../nbs/52_study.ipynb #cb95b026
+# %% ../nbs/52_study.ipynb #2e530bf7
 @dataclass(frozen=True, eq=False)  # a run is itself, not its fields; so it can be a key
 class Run:
     """One row with one seed: where it goes, and the fingerprint a finished one must carry."""
@@ -334,7 +334,8 @@ def _declared_rows(
         experiments.insert(0, experiment(name, study, scale, recipe, settings))
     start_of = {e.row: e.start for e in experiments}
     if chained := [e for e in experiments if e.start and start_of[e.start]]:
-        raise ValueError(f"row '{chained[0].row}' cannot begin from '{chained[0].start}', which begins from a row itself")
+        row, start = chained[0].row, chained[0].start
+        raise ValueError(f"row '{row}' cannot begin from '{start}', which begins from a row itself")
     for setting in settings:
         part, _, rest = setting.partition(".")
         heard = [e for e in experiments if part != "losses" or rest in e.losses]
@@ -386,7 +387,7 @@ def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any]) -> Pat
             shutil.rmtree(sockets, ignore_errors=True)
     raise AssertionError("unreachable")
 
-# %% ../nbs/52_study.ipynb #3841ada7
+# %% ../nbs/52_study.ipynb #5611c99b
 def run_one(
     plan: Plan, run: Run, packed: Path, threads: int = 0, say: Callable[[str], None] = print
 ) -> None:
@@ -434,7 +435,7 @@ def run_plan(
     plan.folder.mkdir(parents=True, exist_ok=True)
     whose, mine = plan.folder / "data.json", data_identity(plan.data)
     if whose.exists() and (other := json.loads(whose.read_text(encoding="utf-8"))) != mine:
-        raise ValueError(f"{plan.folder} holds runs on {other}, not on {mine}; give another --out, or delete that folder")
+        raise ValueError(f"{plan.folder} holds runs on {other}, not on {mine}; give another --out, or delete it")
     write_json(whose, mine)
     try:
         with FileLock(plan.folder / ".lock", timeout=0):

@@ -40,7 +40,7 @@ __all__ = ['OWN_DIVISION', 'SYSTEMS', 'data_root', 'stamp', 'data_name', 'System
            'MeanDepth', 'fitting', 'DepthSystem', 'MeanDisparity', 'seen_at', 'StereoSystem', 'field_file', 'LeftGrey',
            'CommonestClass', 'TranslationSystem']
 
-# %% ../nbs/51_systems.ipynb #84d46db8
+# %% ../nbs/51_systems.ipynb #c7aef393
 def data_root() -> Path:
     """Where packed files are kept: $ADVDEPTH_DATA, or `data/` below the current folder."""
     return Path(os.environ.get("ADVDEPTH_DATA", "data"))
@@ -117,7 +117,9 @@ class System:
         """The second player, where the row has one."""
         return Adversary(e.adversary, *self.channels(e), seed=seed) if "adversarial" in e.losses else None
 
-    def scores(self, net: nn.Module, e: Experiment, data: Dataset, i: int, protocol: str, flip: bool) -> tuple[Any, dict]:
+    def scores(
+        self, net: nn.Module, e: Experiment, data: Dataset, i: int, protocol: str, flip: bool
+    ) -> tuple[Any, dict[str, Tensor]]:
         """The protocol as it fits this image, and its scores, `(1,)` each; the network is in evaluation mode."""
         raise NotImplementedError
 
@@ -195,7 +197,7 @@ def device_of(net: nn.Module) -> torch.device:
     """Where a network lies; a reference without numbers of its own lies on the CPU."""
     return next(iter(net.state_dict().values())).device if net.state_dict() else torch.device("cpu")
 
-# %% ../nbs/51_systems.ipynb #ae1fd4c2
+# %% ../nbs/51_systems.ipynb #911d2493
 class MeanDepth(nn.Module):
     """The per-pixel mean of the training depth, whatever the image."""
 
@@ -272,7 +274,9 @@ class DepthSystem(System):
     def channels(self, e: DepthExperiment) -> tuple[int, int]:
         return 1, 3 if e.adversary.conditional else 0
 
-    def score_frame(self, net: nn.Module, e: DepthExperiment, frame: Mapping[str, Tensor], name: str, flip: bool = False):
+    def score_frame(
+        self, net: nn.Module, e: DepthExperiment, frame: Mapping[str, Tensor], name: str, flip: bool = False
+    ) -> tuple[Protocol, dict[str, Tensor]]:
         """Protocol and scores of one frame of a packed file."""
         protocol = fitting(PROTOCOLS[name], frame["depth"].shape[-2:])
         device = device_of(net)
@@ -297,7 +301,7 @@ class DepthSystem(System):
     def summary(self, images: pd.DataFrame, protocol: str) -> pd.DataFrame:
         return summary(images, self.protocol(protocol))
 
-# %% ../nbs/51_systems.ipynb #1fdf687b
+# %% ../nbs/51_systems.ipynb #96c1717d
 class MeanDisparity(nn.Module):
     """The per-pixel mean of the training disparity of the left view, as a fraction of the width, whatever the image."""
 
@@ -381,7 +385,9 @@ class StereoSystem(System):
             raise ValueError("the discriminator of views has no condition; leave adversary.conditional at False")
         return 3, 0
 
-    def score_pair(self, net: nn.Module, e: StereoExperiment, pair: Mapping[str, Tensor], name: str, flip: bool = False):
+    def score_pair(
+        self, net: nn.Module, e: StereoExperiment, pair: Mapping[str, Tensor], name: str, flip: bool = False
+    ) -> tuple[DisparityProtocol, dict[str, Tensor]]:
         """Protocol and scores of one pair of a packed file."""
         device, protocol = device_of(net), self.protocol(name)
         protocol = protocol.post_processed() if flip else protocol
@@ -409,7 +415,7 @@ class StereoSystem(System):
 
     def protocols_for(self, e: StereoExperiment, data: PackedStereo) -> tuple[str, ...]:
         if not data.has_disparity:
-            raise ValueError(f"{data.path} has no true disparities in its {data.split} split, so nothing can be scored on it")
+            raise ValueError(f"{data.path} has no true disparities in its {data.split} split, so none can be scored")
         told = "occluded" in data.fields
         return tuple(name for name in self.protocols if told or self.protocol(name).pixels != "noc")
 
