@@ -211,7 +211,7 @@ def eval_frame(
         image, depth = TF.center_crop(image, list(crop)), TF.center_crop(depth, list(crop))
     return image, depth, depth > 0
 
-# %% ../nbs/03_augment.ipynb #608e03ff
+# %% ../nbs/03_augment.ipynb #f6b21fad
 @dataclass(frozen=True)
 class StereoAugment:
     """The training transforms of monodepth (Godard et al. 2017, `augment_image_pair`)."""
@@ -232,7 +232,11 @@ class StereoAugment:
                 raise ValueError(f"{field} must be (low, high) with 0 < low <= high, not {(low, high)}")
 
 
-STEREO_AUGMENT = {"stereo_gan": StereoAugment(), "none": StereoAugment(flip=0.0, colour=0.0)}
+STEREO_AUGMENT = {
+    "stereo_gan": StereoAugment(),
+    "flip": StereoAugment(colour=0.0),  # for a few minutes of training, which colours that change only make harder
+    "none": StereoAugment(flip=0.0, colour=0.0),
+}
 
 
 def stereo_batch(
