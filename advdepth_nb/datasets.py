@@ -228,7 +228,7 @@ def _open_hu(listings: Sequence[Path], root: Path) -> Source:
     _warn_unless_official(records, root)
     return Source("Hu et al.'s csv (8-bit training depth, 16-bit test depth)", root, tuple(records), _read_hu)
 
-# %% ../nbs/02_datasets.ipynb #1e77ca59
+# %% ../nbs/02_datasets.ipynb #27fc253e
 @contextmanager
 def _hdf5(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
@@ -278,7 +278,8 @@ def _open_mat(path: Path, splits: Path | None, raw: bool) -> Source:
         shape = images.shape
         if images.dtype != np.uint8 or depths.dtype.kind != "f":
             raise ValueError(
-                f"{path}: images of {images.dtype} and {field} of {depths.dtype}, but uint8 and metres as float are expected"
+                f"{path}: images of {images.dtype} and {field} of {depths.dtype}, "
+                "but uint8 and metres as float are expected"
             )
         if len(shape) != 4 or shape[1] != 3 or depths.shape != (shape[0], *shape[2:]) or scenes.size != shape[0]:
             raise ValueError(

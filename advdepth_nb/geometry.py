@@ -76,12 +76,15 @@ def disparity_from_depth(
 
 depth_from_disparity = disparity_from_depth
 
-# %% ../nbs/00_geometry.ipynb #4c575366
+# %% ../nbs/00_geometry.ipynb #c0961ce6
 def sobel(
     x: Tensor,  # (B,1,H,W)
     pad: str = "zeros",  # or "replicate"
 ) -> tuple[Tensor, Tensor]:
-    """Horizontal and vertical Sobel responses, each `(B,1,H,W)`: minus 8 times the slope per pixel (Hu et al. 2019, sobel.py)."""
+    """Horizontal and vertical Sobel responses, each `(B,1,H,W)`: minus 8 times the slope per pixel.
+
+    Source: Hu et al. 2019, sobel.py.
+    """
     if pad not in ("zeros", "replicate"):
         raise ValueError(f"pad must be 'zeros' or 'replicate', not {pad!r}")
     kx = x.new_tensor([[1, 0, -1], [2, 0, -2], [1, 0, -1]])
@@ -135,7 +138,7 @@ def warp(
     grid = torch.stack([2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1], dim=-1)
     return F.grid_sample(image, grid, mode="bilinear", padding_mode=outside, align_corners=True)
 
-# %% ../nbs/00_geometry.ipynb #a8eb86f8
+# %% ../nbs/00_geometry.ipynb #e8b6f882
 def whole_windows(
     mask: Tensor,  # (B,1,H,W) bool
     size: int,  # odd, pixels
@@ -149,7 +152,10 @@ def masked_mean(
     values: Tensor,  # (B,C,H,W)
     mask: Tensor | None,  # (B,1,H,W) bool, or None for all
 ) -> Tensor:
-    """Mean over valid pixels and channels; 0, with gradient 0, if there are none. Values under the mask are never read."""
+    """Mean over valid pixels and channels; 0, with gradient 0, if there are none.
+
+    Values under the mask are never read.
+    """
     if mask is None:
         return values.mean()
     kept = torch.where(mask, values, torch.zeros_like(values))

@@ -124,13 +124,16 @@ def errors(
         "n_valid": n,
     }
 
-# %% ../nbs/40_metrics.ipynb #d8059225
+# %% ../nbs/40_metrics.ipynb #63693224
 def at_protocol(
     pred: Tensor,  # (B,1,h,w) metres, at the network's resolution
     depth: Tensor,  # (B,1,H,W) metres, at the source's resolution; 0 = unknown
     protocol: Protocol,
 ) -> tuple[Tensor, Tensor]:
-    """Prediction and truth pixel on pixel where the protocol scores them, `(B,1,h',w')` each; nothing is clamped yet."""
+    """Prediction and truth pixel on pixel where the protocol scores them, `(B,1,h',w')` each.
+
+    Nothing is clamped yet.
+    """
     if pred.ndim != 4 or depth.ndim != 4 or pred.shape[:2] != depth.shape[:2] or depth.shape[1] != 1:
         raise ValueError(f"pred is {tuple(pred.shape)} and depth {tuple(depth.shape)}: make both (B,1,height,width)")
     if broken := (~pred.isfinite()).flatten(1).any(1).nonzero().flatten().tolist():
