@@ -76,9 +76,9 @@ class SupervisedDepth:
         image = interpolate(batch["image"], size=fake.shape[-2:], mode="bilinear", antialias=True)
         return real, fake, image
 
-# %% ../nbs/30_tasks.ipynb #c244353a
+# %% ../nbs/30_tasks.ipynb #eda0944e
 class StereoDepth:
-    """Left view in, disparities of both views out, the other view as teacher (Godard et al. 2017), with an adversary."""
+    """Left view in, both views' disparities out, the other view as teacher (Godard et al. 2017), with an adversary."""
 
     def __init__(
         self,

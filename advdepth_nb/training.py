@@ -68,7 +68,7 @@ def learning_rate_factor(
             return min(1.0, (epochs - epoch) / (epochs - epochs // 2))
     raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
 
-# %% ../nbs/31_training.ipynb #1578b9cd
+# %% ../nbs/31_training.ipynb #b85d9503
 def generator_for(seed: int, epoch: int) -> torch.Generator:
     """The one source of randomness of an epoch: order, augmentation. A function of its arguments alone."""
     return torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 2_654_435_761 % 2**63)
@@ -161,7 +161,10 @@ class Training:
             getattr(callback, event)(self)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed run needs; no generator's state is in it, because an epoch's randomness is its number's."""
+        """Everything a resumed run needs.
+
+        No generator's state is in it, because an epoch's randomness is its number's.
+        """
         return {
             "net": self.task.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -194,7 +197,7 @@ class Callback:
     def after_epoch(self, run: Training) -> None: ...
     def after_fit(self, run: Training) -> None: ...
 
-# %% ../nbs/31_training.ipynb #4e4e60e1
+# %% ../nbs/31_training.ipynb #950abe5d
 def maps(prediction: Tensor | Sequence[Tensor]) -> list[Tensor]:
     """The tensors of a prediction: one, or one for each scale."""
     return [prediction] if isinstance(prediction, Tensor) else list(prediction)
@@ -204,7 +207,8 @@ def term_gradients(run: Training) -> dict[str, float]:
     """L2 norm of each weighted term's gradient with respect to the prediction (all its maps) of the current step."""
     norms = {}
     for name, term in run.terms.items():
-        parts = torch.autograd.grad(run.weights[name] * term, maps(run.prediction), retain_graph=True, allow_unused=True)
+        weighted = run.weights[name] * term
+        parts = torch.autograd.grad(weighted, maps(run.prediction), retain_graph=True, allow_unused=True)
         norms[name] = sum(float(g.float().square().sum()) for g in parts if g is not None) ** 0.5
     return norms
 
@@ -244,7 +248,7 @@ class NaNGuard(Callback):
             "or look at this batch's data"
         )
 
-# %% ../nbs/31_training.ipynb #7702705d
+# %% ../nbs/31_training.ipynb #1c626617
 class History(Callback):
     """One row per logged step: every term, the total, the adversary's health, the gradient shares; as parquet."""
 
@@ -281,7 +285,10 @@ class History(Callback):
 
 
 class Checkpoint(Callback):
-    """The full state after each epoch, written atomically. Last in the list, so that what others keep is never older."""
+    """The full state after each epoch, written atomically.
+
+    Last in the list, so that what others keep is never older.
+    """
 
     def __init__(self, path: Path | str, fingerprint: str = "") -> None:
         self.path, self.fingerprint = Path(path), fingerprint
