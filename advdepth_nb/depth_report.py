@@ -30,7 +30,7 @@ from .systems import SYSTEMS, fitting
 __all__ = ['depth_colours', 'show_depth', 'show_error', 'views', 'plot_predictions', 'figure1', 'figure2', 'boundary_window',
            'figure3', 'figure4']
 
-# %% ../nbs/55_depth_report.ipynb #b0477c84
+# %% ../nbs/55_depth_report.ipynb #389161b6
 def depth_colours() -> Any:
     """Perceptually uniform, near bright, unknown (masked) grey."""
     return plt.get_cmap("magma_r").with_extremes(bad="0.75")
@@ -67,7 +67,11 @@ def views(net: nn.Module, e: DepthExperiment, data: PackedDepth, index: int) -> 
 
 
 def plot_predictions(
-    nets: Mapping[str, nn.Module], e: DepthExperiment, data: str | Path, count: int = 3, indices: Sequence[int] | None = None
+    nets: Mapping[str, nn.Module],
+    e: DepthExperiment,
+    data: str | Path,
+    count: int = 3,
+    indices: Sequence[int] | None = None,
 ) -> Figure:
     """RGB, truth, and for each network its prediction and its error; one scale in metres for all depth panels."""
     test = PackedDepth(data, "test")
@@ -94,7 +98,8 @@ def plot_predictions(
     for ax, title in zip(axes[0], titles):
         ax.set_title(title, fontsize=10)
     fig.colorbar(depth, ax=axes[:, 1 : 2 + len(nets)], location="bottom", shrink=0.5, pad=0.02, label="depth, m")
-    fig.colorbar(off, ax=axes[:, 2 + len(nets) :], location="bottom", shrink=0.8, pad=0.02, label="error, m (blue: too near)")
+    label = "error, m (blue: too near)"
+    fig.colorbar(off, ax=axes[:, 2 + len(nets) :], location="bottom", shrink=0.8, pad=0.02, label=label)
     return fig
 
 # %% ../nbs/55_depth_report.ipynb #245255e3
@@ -105,7 +110,7 @@ def figure1(records: Records) -> Figure:
     player = SYSTEMS["depth"].adversary(e, seed=0)
     return draw_network(net, e.crop, e.encoder, player and player.network)
 
-# %% ../nbs/55_depth_report.ipynb #6b4e9516
+# %% ../nbs/55_depth_report.ipynb #2f550412
 def figure2(records: Records, data: str | Path, count: int = 2) -> Figure:
     """Baseline beside the adversarial row on a few frames: prediction, error, and a boundary enlarged."""
     rows = [r for r in ("baseline", "adv") if r in set(records.runs["row"])] or network_rows(records)[:2]
@@ -119,7 +124,8 @@ def figure2(records: Records, data: str | Path, count: int = 2) -> Figure:
     frames = [{r: views(net, e, test, i) for r, (net, e) in loaded.items()} for i in indices]
     truths = np.concatenate([f[rows[0]]["truth"].ravel() for f in frames])
     low, high = np.percentile(truths[truths > 0], [1, 99])
-    limit = max(0.1, *(float(np.percentile(np.abs(s["prediction"] - s["truth"]), 97)) for f in frames for s in f.values()))
+    errors = (np.abs(s["prediction"] - s["truth"]) for f in frames for s in f.values())
+    limit = max(0.1, *(float(np.percentile(error, 97)) for error in errors))
     for k, seen in enumerate(frames):
         truth = seen[rows[0]]["truth"]
         window = boundary_window(truth)
@@ -142,7 +148,8 @@ def figure2(records: Records, data: str | Path, count: int = 2) -> Figure:
     for ax, title in zip(axes[0], ["image", "ground truth", *rows, *(f"{r}: error" for r in rows)]):
         ax.set_title(title, fontsize=10)
     fig.colorbar(depth, ax=axes[:, 1 : 2 + len(rows)], location="bottom", shrink=0.5, pad=0.01, label="depth, m")
-    fig.colorbar(off, ax=axes[:, 2 + len(rows) :], location="bottom", shrink=0.8, pad=0.01, label="error, m (blue: too near)")
+    label = "error, m (blue: too near)"
+    fig.colorbar(off, ax=axes[:, 2 + len(rows) :], location="bottom", shrink=0.8, pad=0.01, label=label)
     return fig
 
 
@@ -184,7 +191,7 @@ def figure3(records: Records, data: str | Path, count: int = 4) -> Figure:
     fig.colorbar(depth, ax=axes, location="right", shrink=0.6, pad=0.01, label="depth, m")
     return fig
 
-# %% ../nbs/55_depth_report.ipynb #4aa4978e
+# %% ../nbs/55_depth_report.ipynb #228146a5
 def figure4(records: Records) -> Figure:
     """rms against measured time of one image, each row timed in turn; published errors in the margin."""
     table = ours(records)
@@ -209,8 +216,12 @@ def figure4(records: Records) -> Figure:
         ax.text(0.99, mean["rms"].iloc[0], "per-pixel mean depth", ha="right", va="bottom", fontsize=8, color="0.4",
                 transform=ax.get_yaxis_transform())  # fmt: skip
     net, e = next(iter(loaded.values()))
-    ax.set(xlabel=f"one image of {e.crop[0]}×{e.crop[1]}, ms: median and quartiles of {len(times[rows[0]])}", ylabel="rms, m",
-           title=f"measured on this CPU, {torch.get_num_threads()} threads ({e.encoder}, {millions(net)} parameters; protocol {protocol})")  # fmt: skip
+    network = f"{e.encoder}, {millions(net)} parameters; protocol {protocol}"
+    ax.set(
+        xlabel=f"one image of {e.crop[0]}×{e.crop[1]}, ms: median and quartiles of {len(times[rows[0]])}",
+        ylabel="rms, m",
+        title=f"measured on this CPU, {torch.get_num_threads()} threads ({network})",
+    )
     ax.set_xlim(left=0)
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, fontsize=8, ncols=2)

@@ -31,7 +31,7 @@ __all__ = ['BUDGET', 'NOTES', 'published', 'system_of', 'study_of', 'row_order',
            'columns_of', 'readable', 'is_synthetic', 'caption', 'describe', 'write_tables', 'as_html', 'save',
            'spread_out', 'one_run', 'plot_curves', 'plot_image_errors', 'curves', 'inference_ms', 'check_same_network']
 
-# %% ../nbs/54_report.ipynb #2ed84cba
+# %% ../nbs/54_report.ipynb #53e4b838
 BUDGET = {"images": "images", "generator_steps": "G steps", "discriminator_steps": "D steps", "seconds": "seconds"}
 
 
@@ -72,7 +72,9 @@ def network_rows(records: Records, protocol: str = "") -> list[str]:
 def protocols_of(records: Records) -> list[str]:
     """Names of the protocols in the records, in the system's order."""
     place = list(system_of(records).protocols)
-    return sorted(records.images["protocol"].unique(), key=lambda p: (place.index(p.split("@")[0].removesuffix("_pp")), p))
+    return sorted(
+        records.images["protocol"].unique(), key=lambda p: (place.index(p.split("@")[0].removesuffix("_pp")), p)
+    )
 
 
 def ours(records: Records) -> pd.DataFrame:
@@ -93,7 +95,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["protocol"] = pd.Categorical(table["protocol"], protocols_of(records), ordered=True)
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
 
-# %% ../nbs/54_report.ipynb #6a26dbab
+# %% ../nbs/54_report.ipynb #8ebbd84c
 def _number(value: float) -> str:
     """Three decimals, or one from ten upwards."""
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.1f}"
@@ -163,7 +165,10 @@ def caption(records: Records, protocol: str) -> str:
     if records.missing:
         text += f" Missing: {', '.join(records.missing)}."
     if study_of(records) == "table1":
-        text += " Rows marked [published] are printed in the report, on NYU Depth v2 (its own and Hu et al.'s with SENet-154)."
+        text += (
+            " Rows marked [published] are printed in the report, on NYU Depth v2 "
+            "(its own and Hu et al.'s with SENet-154)."
+        )
     return text
 
 
@@ -184,7 +189,10 @@ def describe(records: Records, folder: Path | str) -> str:
 
 
 def write_tables(records: Records, folder: Path | str) -> dict[str, pd.DataFrame]:
-    """The study's `.csv` (numbers, every protocol, published rows with source and note), `.md` and `.html`; atomically."""
+    """The study's `.csv`, `.md` and `.html`, written atomically.
+
+    The `.csv` holds the numbers: every protocol, and published rows with source and note.
+    """
     folder, study = Path(folder), study_of(records)
     numbers = pd.concat([ours(records).assign(source="ours"), published(study)], ignore_index=True)
     tables = {name: readable(records, name) for name in protocols_of(records)}
@@ -231,7 +239,7 @@ def one_run(records: Records, row: str) -> Path:
         raise ValueError(f"this study has no complete run of row '{row}'")
     return Path(found.iloc[0]["folder"])
 
-# %% ../nbs/54_report.ipynb #6e44311f
+# %% ../nbs/54_report.ipynb #547f3950
 def plot_curves(history: pd.DataFrame) -> Figure:
     """Terms and gradient shares over steps: every seed faint, the mean strong; one panel a term."""
     terms = [c for c in history if c.startswith("term/")]
@@ -276,8 +284,8 @@ def curves(records: Records) -> Figure:
     names = [c for c in history if c.startswith("term/")] + [c for c in ("adversary/accuracy",) if c in history]
     columns = min(4, len(names))
     fig, axes = plt.subplots(
-        -(-len(names) // columns), columns, figsize=(3 * columns, 2.3 * -(-len(names) // columns)), layout="constrained",
-        squeeze=False,
+        -(-len(names) // columns), columns, figsize=(3 * columns, 2.3 * -(-len(names) // columns)),
+        layout="constrained", squeeze=False,
     )  # fmt: skip
     colours = dict(zip(rows, sns.color_palette("colorblind", len(rows))))
     for ax, name in zip(axes.flat, names):

@@ -65,7 +65,7 @@ def show_difference(ax: Axes, error: np.ndarray, limit: float) -> Any:
     colours = plt.get_cmap("RdBu_r").with_extremes(bad="0.75")
     return ax.imshow(np.ma.masked_invalid(error), cmap=colours, vmin=-limit, vmax=limit)
 
-# %% ../nbs/56_stereo_report.ipynb #ce038fa9
+# %% ../nbs/56_stereo_report.ipynb #11068b35
 def plot_predictions(
     nets: Mapping[str, nn.Module],
     e: StereoExperiment,
@@ -106,15 +106,19 @@ def plot_rows(
             line[2 + 2 * n + k].imshow(s["made"].clip(0, 1))
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
-    titles = ["left view", "exact disparity", *loaded, *(f"{r}: error" for r in loaded), *(f"{r}: view made" for r in loaded)]
+    titles = ["left view", "exact disparity", *loaded]
+    titles += [f"{r}: error" for r in loaded] + [f"{r}: view made" for r in loaded]
     for ax, title in zip(axes[0], titles):
         ax.set_title(title, fontsize=9)
     fig.colorbar(shown, ax=axes[:, 1 : 2 + n], location="bottom", shrink=0.6, pad=0.02, label="disparity, px")
-    fig.colorbar(off, ax=axes[:, 2 + n : 2 + 2 * n], location="bottom", shrink=0.9, pad=0.02, label="error, px (red: too near)")
+    label = "error, px (red: too near)"
+    fig.colorbar(off, ax=axes[:, 2 + n : 2 + 2 * n], location="bottom", shrink=0.9, pad=0.02, label=label)
     return fig
 
 
-def figure_rows(records: Records, data: str | Path, rows: Sequence[str] = ("baseline", "full"), count: int = 3) -> Figure:
+def figure_rows(
+    records: Records, data: str | Path, rows: Sequence[str] = ("baseline", "full"), count: int = 3
+) -> Figure:
     """Baseline beside the page's system, or the first two rows there are."""
     there = network_rows(records)
     chosen = [r for r in rows if r in there] or there[:2]
@@ -132,10 +136,10 @@ def figure_all(records: Records, data: str | Path, count: int = 3) -> Figure:
     across = 4
     down = -(-(2 + len(rows)) // across)
     tall, wide = seen[0][rows[0]]["left"].shape[:2]
+    height = 2.7 * tall / wide * down * len(indices) + 0.32 * down * len(indices)
     fig, axes = plt.subplots(
-        down * len(indices), across, figsize=(2.7 * across, 2.7 * tall / wide * down * len(indices) + 0.32 * down * len(indices)),
-        layout="constrained", squeeze=False,
-    )  # fmt: skip
+        down * len(indices), across, figsize=(2.7 * across, height), layout="constrained", squeeze=False
+    )
     for k, by in enumerate(seen):
         panels = list(axes[down * k : down * (k + 1)].flat)
         panels[0].imshow(by[rows[0]]["left"].clip(0, 1))
@@ -151,7 +155,7 @@ def figure_all(records: Records, data: str | Path, count: int = 3) -> Figure:
     fig.colorbar(shown, ax=axes, location="right", shrink=0.5, pad=0.01, label="disparity, px")
     return fig
 
-# %% ../nbs/56_stereo_report.ipynb #3f1e6b3d
+# %% ../nbs/56_stereo_report.ipynb #c17b7d1b
 def smoothed(values: pd.Series, weight: float = 0.99) -> pd.Series:
     """Exponential moving average, each value counting `1 - weight`, without the pull of the first one."""
     return values.ewm(alpha=1 - weight).mean()
@@ -180,7 +184,8 @@ def figure7(history: pd.DataFrame, weight: float = 0.99) -> Figure:
         "term/adversarial": "generator's adversarial loss", "adversary/discriminator": "discriminator's loss",
         "total": "generator's total loss",
     }  # fmt: skip
-    rows = [row for row, part in history.groupby("row", sort=False) if part.get(list(names)[1], pd.Series()).notna().any()]
+    judged = list(names)[1]
+    rows = [row for row, part in history.groupby("row", sort=False) if part.get(judged, pd.Series()).notna().any()]
     fig, axes = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
     turns: dict[str, float | None] = {}
     for colour, row in zip(sns.color_palette("colorblind", max(1, len(rows))), rows):
@@ -202,19 +207,20 @@ def figure7(history: pd.DataFrame, weight: float = 0.99) -> Figure:
         axes[1].text(0.5, 0.5, "no row has a discriminator", ha="center", transform=axes[1].transAxes)
         return fig
     found = [f"{name} at step {at:,.0f}" for name, at in turns.items() if at is not None]
-    axes[1].set_xlabel("generator step\nturns: " + (", ".join(found[:3]) + (" …" if len(found) > 3 else "") if found else "none found"))
+    said = ", ".join(found[:3]) + (" …" if len(found) > 3 else "") if found else "none found"
+    axes[1].set_xlabel("generator step\nturns: " + said)
     axes[2].set_ylim(top=float(history["total"].quantile(0.99)))
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     return fig
 
-# %% ../nbs/56_stereo_report.ipynb #b154933f
+# %% ../nbs/56_stereo_report.ipynb #d7ba0f2d
 def figure_errors(records: Records) -> Figure:
     """Mean absolute error of each row under every protocol, seeds as bars, the mean disparity as a line."""
     table, protocols = ours(records), protocols_of(records)
     rows = network_rows(records)
     fig, axes = plt.subplots(
-        1, len(protocols), figsize=(2.2 + 2.3 * len(protocols), 0.7 + 0.32 * len(rows)), layout="constrained", sharey=True,
-        squeeze=False,
+        1, len(protocols), figsize=(2.2 + 2.3 * len(protocols), 0.7 + 0.32 * len(rows)),
+        layout="constrained", sharey=True, squeeze=False,
     )  # fmt: skip
     for ax, protocol in zip(axes[0], protocols):
         part = table[table["protocol"] == protocol].set_index("row")

@@ -90,7 +90,7 @@ def figure5(records: Records, data: str | Path, task: str, count: int = 4) -> Fi
     noisy = next((r for r in (f"{task}_both", *rows) if r in rows and loaded[r][1].noise), "")
     return plot_rows(loaded, PackedPairs(data, "test", task), count, noisy=noisy)
 
-# %% ../nbs/57_translation_report.ipynb #9a0a4377
+# %% ../nbs/57_translation_report.ipynb #b6601859
 def figure_scores(records: Records, task: str) -> Figure | None:
     """Each metric of one task, one point a row, seeds as bars, the reference as a line."""
     rows, table = network_rows(records, task), ours(records)
@@ -112,7 +112,8 @@ def figure_scores(records: Records, task: str) -> Figure | None:
         ax.set_yticks(y, [r.removeprefix(f"{task}_") for r in rows])
         ax.set(xlabel=label)
         ax.grid(alpha=0.3, axis="x")
-    fig.suptitle(task + (f" (dashed: {reference.removeprefix(task + '_')})" if reference is not None else ""), fontsize=10)
+    dashed = f" (dashed: {reference.removeprefix(task + '_')})" if reference is not None else ""
+    fig.suptitle(task + dashed, fontsize=10)
     return fig
 
 
