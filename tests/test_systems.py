@@ -1,4 +1,5 @@
-"""Stereo and translation: exact resume, whole studies through the command, other people's pairs, one sentence for nonsense."""
+"""Stereo and translation: exact resume, whole studies through the command, other people's pairs, and one sentence
+for nonsense."""
 
 import json
 from dataclasses import replace
@@ -57,7 +58,9 @@ def test_stopped_and_resumed_is_the_same_bit_for_bit(fields, tmp_path, study, ro
     pd.testing.assert_frame_equal(a, b)
 
 
-@pytest.mark.parametrize("study, silent, loud", [("stereo", "baseline", "full"), ("translate", "colour_l1", "colour_both")])
+@pytest.mark.parametrize(
+    "study, silent, loud", [("stereo", "baseline", "full"), ("translate", "colour_l1", "colour_both")]
+)
 def test_an_adversary_of_weight_zero_changes_nothing(fields, tmp_path, study, silent, loud):
     train_run(replace(experiment(silent, study, "smoke"), epochs=1), fields, tmp_path / "a", device="cpu")
     zero = experiment(loud, study, "smoke", settings={"losses.adversarial": 0.0})
@@ -70,7 +73,9 @@ def test_an_adversary_of_weight_zero_changes_nothing(fields, tmp_path, study, si
 
 def test_a_stereo_study_from_command_to_report(fields, tmp_path):
     rows = "mean_disparity,baseline,multiscale"
-    done = command("ablate", "stereo", "--scale", "smoke", "--rows", rows, "--jobs", 2, "--out", tmp_path, data=fields.parent)
+    done = command(
+        "ablate", "stereo", "--scale", "smoke", "--rows", rows, "--jobs", 2, "--out", tmp_path, data=fields.parent
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "stereo-fields-smoke-stereo_gan"
     images = pd.read_parquet(folder / "runs" / "multiscale" / "seed=0" / "images.parquet")
@@ -88,7 +93,9 @@ def test_a_stereo_study_from_command_to_report(fields, tmp_path):
 
 def test_a_translation_study_from_command_to_report(fields, tmp_path):
     rows = "colour_grey,segment_commonest,colour_both,segment_cross_entropy"
-    done = command("ablate", "translate", "--scale", "smoke", "--rows", rows, "--jobs", 2, "--out", tmp_path, data=fields.parent)
+    done = command(
+        "ablate", "translate", "--scale", "smoke", "--rows", rows, "--jobs", 2, "--out", tmp_path, data=fields.parent
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "translate-fields-smoke-pix2pix"
     images = pd.read_parquet(folder / "runs" / "segment_cross_entropy" / "seed=0" / "images.parquet")
@@ -132,7 +139,10 @@ def test_nonsense_is_one_sentence(monkeypatch, capsys, tmp_path):
         (["ablate", "stereo", "--recipe", "report"], "unknown recipe 'report'; known: stereo_gan"),
         (["ablate", "stereo", "--set", "size=(60,100)"], "multiples of 32"),
         (["ablate", "translate", "--set", "task=depth"], "task must be 'colour' or 'segment'"),
-        (["ablate", "translate", "--rows", "segment_l1", "--set", "adversary.norm=none"], "none of the rows segment_l1"),
+        (
+            ["ablate", "translate", "--rows", "segment_l1", "--set", "adversary.norm=none"],
+            "none of the rows segment_l1",
+        ),
         (["ablate", "table2"], "unknown study 'table2'; known: table1, stereo, translate"),
     ]
     for words, sentence in cases:
