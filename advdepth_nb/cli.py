@@ -27,11 +27,16 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any', 'parse_size', 'data_pack',
            'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #e208242c
+# %% ../nbs/62_cli.ipynb #4c524f71
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
-Recipe = Annotated[str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")]
+Recipe = Annotated[
+    str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
+]
 Data = Annotated[
-    str, typer.Option(help="a synthetic world ('rooms', 'fields'; the default, no download), or a path in any layout read")
+    str,
+    typer.Option(
+        help="a synthetic world ('rooms', 'fields'; the default, no download), or a path in any layout read"
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="name=value, e.g. lr=3e-4 or losses.adversarial=0.1")]
@@ -101,7 +106,8 @@ def _report(folder: Path, packed: dict[str, Path], refresh: bool | None = None) 
                 old.unlink()
     table = ours(found)
     for protocol in protocols_of(found):
-        part = table.loc[table["protocol"] == protocol, ["row", *columns_of(found, protocol), "seeds", "generator_steps", "seconds"]]
+        columns = ["row", *columns_of(found, protocol), "seeds", "generator_steps", "seconds"]
+        part = table.loc[table["protocol"] == protocol, columns]
         typer.echo(f"\nprotocol {protocol}\n{part.to_string(index=False, float_format=lambda v: f'{v:.3f}')}")
     typer.echo(f"\ntable:   {folder}/{study}.md (.csv, .html)")
     if figures := sorted(folder.glob("*.png")):
@@ -116,7 +122,9 @@ def train(
     recipe: Recipe = "",
     seed: int = 0,
     data: Data = "",
-    whole: Annotated[bool, typer.Option("--all", help="train on all of data that brings no test split of its own")] = False,
+    whole: Annotated[
+        bool, typer.Option("--all", help="train on all of data that brings no test split of its own")
+    ] = False,
     start: Annotated[Path | None, typer.Option(help="folder of a finished run whose weights to begin from")] = None,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="folder for weights and history")] = Path("results/trained"),
@@ -134,8 +142,9 @@ def train(
     run = plan.runs[-1]
     if run.start and not start:
         raise ValueError(
-            f"at scale '{scale}' row '{row}' begins from the weights of row '{run.experiment.start}'; use `advdepth ablate "
-            f"{study} --rows {row}`, which trains that first, or --start FOLDER, or --set start='' for random weights"
+            f"at scale '{scale}' row '{row}' begins from the weights of row '{run.experiment.start}'; use "
+            f"`advdepth ablate {study} --rows {row}`, which trains that first, "
+            "or --start FOLDER, or --set start='' for random weights"
         )
     fingerprint = f"{run.fingerprint} {whole} {start and start.resolve()}"
     note = out / "fingerprint"
@@ -186,7 +195,9 @@ def evaluate(
     means = summaries(table, e.system).drop(columns=["study", "seed", "root_mse"], errors="ignore")
     typer.echo(means.to_string(index=False))
     if out is not None:
-        write_atomically(out, lambda p: table.to_parquet(p) if out.suffix == ".parquet" else table.to_csv(p, index=False))
+        write_atomically(
+            out, lambda p: table.to_parquet(p) if out.suffix == ".parquet" else table.to_csv(p, index=False)
+        )
         typer.echo(f"records: {out}")
 
 
@@ -226,7 +237,9 @@ def predict(
     from advdepth_nb.predict import Rig, load, photographs, predict_files
 
     if (focal is None) != (baseline is None):
-        raise ValueError("--focal and --baseline make depth together (focal * baseline / disparity): give both or neither")
+        raise ValueError(
+            "--focal and --baseline make depth together (focal * baseline / disparity): give both or neither"
+        )
     rig = None if focal is None or baseline is None else Rig(focal, baseline)
     photographs(images)
     predictor = load(model, device, rig)
@@ -436,9 +449,12 @@ def _about_pairs(opened: Any) -> str:
     shares = np.bincount(np.asarray(labels).ravel(), minlength=len(opened.palette)) / np.asarray(labels).size
     return f"{first}; classes: {', '.join(f'{c} {share:.1%}' for c, share in zip(opened.palette, shares))}"
 
-# %% ../nbs/62_cli.ipynb #d4099483
+# %% ../nbs/62_cli.ipynb #559f51e9
 def main() -> None:
-    """The entry point: a user's mistake is one sentence on stderr and exit code 2; Ctrl-C is 130 and says how to go on."""
+    """The entry point: a user's mistake is one sentence on stderr and exit code 2.
+
+    Ctrl-C is 130 and says how to go on.
+    """
     try:
         code = app(standalone_mode=False) or 0
         if code == 130:  # some versions of typer catch Ctrl-C themselves
