@@ -52,6 +52,61 @@ def test_templates_keep_their_parameters_tag(name):
     assert papermill.inspect_notebook(str(ROOT / "nbs" / "runs" / f"{name}.ipynb"))
 
 
+ALONE = re.compile(
+    r"\s*(?:[-*>] +)?"  # in a list or a quotation
+    r"(?:!?\[[^\]]*\]\([^)]*\)"  # a link or a picture
+    r"|\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)"  # a picture that is a link
+    r"|<?https?://\S+>?)[.,]?\s*"  # an address
+)
+
+
+def may_be_long(line: str, in_formula: bool) -> bool:
+    """What cannot be broken in markdown: table rows, displayed formulas, directives, one link or picture alone."""
+    alone = ALONE.fullmatch(line) is not None
+    return in_formula or line.lstrip().startswith(("|", "$$", "#|", ":::")) or alone
+
+
+def long_lines(cell) -> list[str]:
+    """Lines of more than 120 characters that could have been broken."""
+    found, in_formula = [], False
+    for line in cell.source.splitlines():
+        exempt = cell.cell_type == "markdown" and may_be_long(line, in_formula)
+        in_formula ^= line.count("$$") % 2 == 1
+        if len(line) > 120 and not exempt:
+            found.append(line)
+    return found
+
+
+def test_lines_of_notebooks_are_short():
+    import nbformat
+
+    for path in [p for p in ROOT.glob("nbs/**/*.ipynb") if ".ipynb_checkpoints" not in p.parts]:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type in ("code", "markdown") and (long := long_lines(cell)):
+                raise AssertionError(f"{path.name}: {long[0]}")
+
+
+@pytest.mark.parametrize(
+    "kind, text, wrong",
+    [
+        ("code", "ä" * 120, 0),  # characters, not bytes
+        ("code", "x" * 121, 1),
+        ("code", "| " + "x" * 120, 1),
+        ("markdown", "word " * 30, 1),
+        ("markdown", "| " + "x" * 120 + " |", 0),
+        ("markdown", "$$\nx = " + "y + " * 40 + "z\n$$\n" + "word " * 30, 1),
+        ("markdown", "![" + "word " * 30 + "](a.png)", 0),
+        ("markdown", "[![" + "word " * 30 + "](a.svg)](https://example.org)", 0),
+        ("markdown", "[" + "word " * 20 + "](a.png) and [" + "word " * 10 + "](b.png)", 1),
+        ("markdown", "see [it](" + "x" * 130 + ") and more words", 1),
+    ],
+)
+def test_only_what_cannot_be_broken_may_be_long(kind, text, wrong):
+    from nbformat.v4 import new_code_cell, new_markdown_cell
+
+    assert len(long_lines({"code": new_code_cell, "markdown": new_markdown_cell}[kind](text))) == wrong
+
+
 def test_nothing_here_names_a_machine():
     """No path of one machine may stand in what people get."""
     pattern = re.compile(r"/work/|/root/|/home/\w+/")
