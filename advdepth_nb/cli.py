@@ -27,7 +27,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any', 'parse_size', 'data_pack',
            'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #4c524f71
+# %% ../nbs/62_cli.ipynb #849b4ee5
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -191,7 +191,7 @@ def evaluate(
         net, e, images, protocol or (), flip, device, study="", row=e.row, seed=0, dataset=Path(data).stem, split=split
     )
     for name in dict.fromkeys(table["protocol"]):
-        typer.echo(f"{name}: {system.protocol(name).describe()}")
+        typer.echo(system.protocol(name).describe())
     means = summaries(table, e.system).drop(columns=["study", "seed", "root_mse"], errors="ignore")
     typer.echo(means.to_string(index=False))
     if out is not None:
