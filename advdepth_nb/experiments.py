@@ -30,7 +30,7 @@ __all__ = ['PRECISIONS', 'DEPTH_RECIPES', 'DEPTH_SCALES', 'Row', 'STEREO_RECIPES
            'l1', 'adversary_only', 'both', 'unconditional', 'noiseless', 'cross_entropy', 'grey', 'commonest', 'Study',
            'experiment', 'as_settings', 'from_settings']
 
-# %% ../nbs/50_experiments.ipynb #09bb759f
+# %% ../nbs/50_experiments.ipynb #c730eb3a
 @dataclass(frozen=True)
 class World:
     """How much of a synthetic world is rendered for a scale; ignored when real data is given."""
@@ -98,7 +98,7 @@ class Experiment:
         if "adversarial" in self.losses and self.adversary is None:
             raise ValueError(
                 f"an adversarial term needs a second player, but recipe '{self.recipe}' describes no discriminator; "
-                f"use one of {', '.join(sorted(ADVERSARIES))}"
+                "use another recipe, or name rows without one, for example --rows baseline,ssim,balanced_ssim"
             )
         if self.network not in self.networks:
             raise ValueError(f"network must be one of {', '.join(self.networks)}, not {self.network!r}")

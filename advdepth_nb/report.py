@@ -31,7 +31,7 @@ __all__ = ['BUDGET', 'NOTES', 'published', 'system_of', 'study_of', 'row_order',
            'columns_of', 'readable', 'is_synthetic', 'caption', 'describe', 'write_tables', 'as_html', 'save',
            'spread_out', 'one_run', 'plot_curves', 'plot_image_errors', 'curves', 'inference_ms', 'check_same_network']
 
-# %% ../nbs/54_report.ipynb #53e4b838
+# %% ../nbs/54_report.ipynb #eb66aad5
 BUDGET = {"images": "images", "generator_steps": "G steps", "discriminator_steps": "D steps", "seconds": "seconds"}
 
 
@@ -39,7 +39,7 @@ def published(study: str = "table1") -> pd.DataFrame:
     """The figures others printed: row, method, source (report, poster, errata, hu2019, page), metrics, note."""
     if study == "stereo":
         note = f"{PUBLISHED_MAE} % mean absolute error on MPI Sintel; it leaves open {'; '.join(PUBLISHED_UNDEFINED)}"
-        return pd.DataFrame([{"row": "full", "method": "project page", "source": "page", "note": note}])
+        return pd.DataFrame([{"row": "", "method": "project page", "source": "page", "note": note}])
     if study != "table1":
         return pd.DataFrame(columns=["row", "method", "source", "note"])
     return pd.read_csv(str(files("advdepth_nb") / "published.csv"), keep_default_na=False, na_values={"log10": [""]})

@@ -178,7 +178,7 @@ def _hold_out(train: Dataset, e: Experiment, seed: int) -> tuple[Dataset, Datase
     part = lambda held: [i for i, scene in enumerate(train.scenes) if (scene in kept) is held]  # noqa: E731
     return Subset(train, part(False)), Subset(train, part(True))
 
-# %% ../nbs/52_study.ipynb #ee3b89b0
+# %% ../nbs/52_study.ipynb #95237cfb
 def evaluate_model(
     net: nn.Module,
     e: Experiment,
@@ -203,7 +203,11 @@ def evaluate_model(
 def summaries(images: pd.DataFrame, system: str = "depth") -> pd.DataFrame:
     """The system's summary under every protocol of the records, with a column `protocol`; its own order."""
     asked = SYSTEMS[system]
-    place = lambda name: (list(asked.protocols).index(name.split("@")[0]), name)  # noqa: E731
+
+    def place(name: str) -> tuple[int, str]:
+        base = name.split("@")[0].removesuffix("_pp")  # of one scaled to small frames, or post-processed
+        return asked.protocols.index(base), name
+
     names = sorted(images["protocol"].unique(), key=place)
     parts = [asked.summary(images, name) for name in names]
     return pd.concat([part.assign(protocol=name) for name, part in zip(names, parts)], ignore_index=True)
@@ -387,7 +391,7 @@ def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any]) -> Pat
             shutil.rmtree(sockets, ignore_errors=True)
     raise AssertionError("unreachable")
 
-# %% ../nbs/52_study.ipynb #5611c99b
+# %% ../nbs/52_study.ipynb #0288419c
 def run_one(
     plan: Plan, run: Run, packed: Path, threads: int = 0, say: Callable[[str], None] = print
 ) -> None:
@@ -436,7 +440,8 @@ def run_plan(
     whose, mine = plan.folder / "data.json", data_identity(plan.data)
     if whose.exists() and (other := json.loads(whose.read_text(encoding="utf-8"))) != mine:
         raise ValueError(f"{plan.folder} holds runs on {other}, not on {mine}; give another --out, or delete it")
-    write_json(whose, mine)
+    if not whose.exists():
+        write_json(whose, mine)
     try:
         with FileLock(plan.folder / ".lock", timeout=0):
             return _run_plan(plan, jobs, say)
