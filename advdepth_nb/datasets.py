@@ -652,7 +652,18 @@ class PackedDepth(Dataset):
         image, depth = (torch.stack([item[key] for item in items]) for key in ("image", "depth"))
         return {"image": image, "depth": depth, "index": index, "quantum": self.quantum[index]}
 
-# %% ../nbs/02_datasets.ipynb #501ec569
+# %% ../nbs/02_datasets.ipynb #94fa18a8
+def _holds(out: Path, given: dict[str, Any]) -> bool:
+    """Whether `out` is there, rendered with exactly these parameters; one with others is refused."""
+    if not out.exists():
+        return False
+    with _hdf5(out) as file:
+        held = json.loads(file.attrs.get("parameters", "{}"))
+    if differ := [f"{k} {held.get(k)} instead of {v}" for k, v in given.items() if held.get(k) != v]:
+        raise ValueError(f"{out} already exists with {', '.join(differ)}; delete it or choose another name")
+    return True
+
+
 def pack_rooms(
     out: str | Path,
     train_scenes: int,
@@ -676,13 +687,8 @@ def pack_rooms(
     out = Path(out).expanduser()
     given = counts | {"train_size": list(train_size)}
     given |= {"test_size": list(test_size), "seed": seed, "sensor": repr(sensor), "version": __version__}
-    if out.exists():
-        with _hdf5(out) as file:
-            held = json.loads(file.attrs.get("parameters", "{}"))
-        if held == given:
-            return out
-        differ = [f"{k} {held.get(k)} instead of {v}" for k, v in given.items() if held.get(k) != v]
-        raise ValueError(f"{out} already exists with {', '.join(differ)}; delete it or choose another name")
+    if _holds(out, given):
+        return out
     with _new_hdf5(out) as file:
         file.attrs.update(layout="procedural rooms", division="by scene", parameters=json.dumps(given))
         for split, scenes, size in (("train", train_scenes, train_size), ("test", test_scenes, test_size)):
