@@ -241,7 +241,7 @@ def evaluate_run(
     )  # fmt: skip
     return means
 
-# %% ../nbs/52_study.ipynb #2e530bf7
+# %% ../nbs/52_study.ipynb #c469f06c
 @dataclass(frozen=True, eq=False)  # a run is itself, not its fields; so it can be a key
 class Run:
     """One row with one seed: where it goes, and the fingerprint a finished one must carry."""
@@ -314,7 +314,8 @@ def make_plan(
     for e in experiments:
         system.check(e)
     begins = {e.row: as_settings(e) for e in experiments}
-    facts_of = {task: system.facts(e, data) for e in experiments for task in [getattr(e, "task", "")]}
+    by_task = {getattr(e, "task", ""): e for e in experiments}  # data is looked at once, not once for each row
+    facts_of = {task: system.facts(e, data) for task, e in by_task.items()}
     changes = "".join(f"+{k}={v}" for k, v in sorted(settings.items())).replace("/", "_").replace(" ", "")
     folder = Path(out) / f"{study}-{data_name(data)}-{scale}-{recipe}{changes}"
     runs = []
