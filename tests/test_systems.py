@@ -86,7 +86,7 @@ def test_a_stereo_study_from_command_to_report(fields, tmp_path):
         assert (folder / f"{name}.png").stat().st_size > 5000, name
     text = (folder / "stereo.md").read_text()
     assert "Smoke run" in text and "9.28 %" in text and "it leaves open" in text
-    assert "turns: " in json.dumps(json.loads((folder / "report.ipynb").read_text())) or (folder / "fig7.pdf").exists()
+    assert "9.28 %" in json.dumps(json.loads((folder / "report.ipynb").read_text()))
     again = command("ablate", "stereo", "--scale", "smoke", "--rows", rows, "--out", tmp_path, data=fields.parent)
     assert again.returncode == 0 and "3 of 3 runs are done already" in again.stdout
 
