@@ -18,17 +18,19 @@ from torch import Tensor, nn
 from .discriminators import MultiScaleDiscriminator, PatchDiscriminator
 
 # %% auto #0
-__all__ = ['OBJECTIVES', 'ADVERSARIES', 'Objective', 'shape_of', 'check_images', 'check_alike', 'score_gradients', 'r1_penalty',
-           'gradient_penalty', 'ImagePool', 'prepare_depth', 'AdversarySettings', 'frozen', 'Adversary']
+__all__ = ['OBJECTIVES', 'PLACEBOS', 'ADVERSARIES', 'Objective', 'shape_of', 'check_images', 'check_alike', 'score_gradients',
+           'slope_penalty', 'gradient_penalty', 'ImagePool', 'prepare_depth', 'AdversarySettings', 'frozen',
+           'Adversary']
 
-# %% ../nbs/22_adversary.ipynb #9ef40a22
+# %% ../nbs/22_adversary.ipynb #46e8b278
 @dataclass(frozen=True)
 class Objective:
     """One game: what each player minimises, from logits of any shape to a scalar."""
 
-    generator: Callable[[Tensor], Tensor]  # fake logits ->
+    generator: Callable[..., Tensor]  # fake logits -> ; where relative: real logits, fake logits ->
     discriminator: Callable[[Tensor, Tensor], Tensor]  # real logits, fake logits ->
     boundary: float | None  # a logit above it says "real"; None: the midpoint of the two means
+    relative: bool = False  # the generator's part needs the real logits too
 
 
 OBJECTIVES = {
@@ -40,6 +42,9 @@ OBJECTIVES = {
     ),
     "hinge": Objective(lambda f: -f.mean(), lambda r, f: F.relu(1 - r).mean() + F.relu(1 + f).mean(), 0.0),
     "wgangp": Objective(lambda f: -f.mean(), lambda r, f: f.mean() - r.mean(), None),
+    "relativistic": Objective(
+        lambda r, f: F.softplus(r - f).mean(), lambda r, f: F.softplus(f - r).mean(), None, relative=True
+    ),
 }
 
 # %% ../nbs/22_adversary.ipynb #d0b88b0f
@@ -68,7 +73,7 @@ def check_alike(
         shapes = f"real is {shape_of(real)} but fake is {shape_of(fake)}"
         raise ValueError(f"{shapes}; the discriminator needs both in one shape")
 
-# %% ../nbs/22_adversary.ipynb #a6ce8e02
+# %% ../nbs/22_adversary.ipynb #acaefb72
 def score_gradients(
     critic: Callable[[Tensor], Tensor],  # (B,C,H,W) -> (B,1,h,w)
     x: Tensor,  # (B,C,H,W)
@@ -79,12 +84,12 @@ def score_gradients(
     return torch.autograd.grad(score, x, create_graph=True)[0].flatten(1)
 
 
-def r1_penalty(
+def slope_penalty(
     critic: Callable[[Tensor], Tensor],
-    real: Tensor,  # (B,C,H,W)
+    x: Tensor,  # (B,C,H,W): real for R1, fake for R2
 ) -> Tensor:
-    """Mean over images of the squared norm of the score's gradient on real data (Mescheder et al. 2018), no factor."""
-    return score_gradients(critic, real).square().sum(1).mean()
+    """Mean over images of the squared norm of the score's gradient (Mescheder et al. 2018), no factor."""
+    return score_gradients(critic, x).square().sum(1).mean()
 
 
 def gradient_penalty(
@@ -167,7 +172,15 @@ def prepare_depth(
         real, fake = torch.where(mask, real, 0.0), torch.where(mask, fake, 0.0)
     return real / scale, fake / scale
 
-# %% ../nbs/22_adversary.ipynb #30fd0303
+# %% ../nbs/22_adversary.ipynb #e192b108
+PLACEBOS = {  # what is taken from the second player; everything else of the row stays
+    "shuffled": "every picture is judged beside the map of another one, so the pair says nothing",
+    "frozen": "a random discriminator that never learns",
+    "detached": "the discriminator trains, but none of its gradient reaches the generator",
+    "random": "the generator is pushed as hard as by the discriminator, in a random direction",
+}
+
+# %% ../nbs/22_adversary.ipynb #39f3bd89
 @dataclass(frozen=True)
 class AdversarySettings:
     """The second player, its game, and what depth goes through before it is judged."""
@@ -183,10 +196,12 @@ class AdversarySettings:
     betas: tuple[float, float] = (0.5, 0.999)
     half: bool = True  # halve the discriminator's loss
     pool: int = 50  # earlier fakes kept; 0 for none
-    r1: float = 0.0  # gamma of the R1 penalty; 0 for none
+    r1: float = 0.0  # gamma of the penalty on real; 0 for none
+    r2: float = 0.0  # gamma of the penalty on fake; 0 for none
     gp_weight: float = 10.0  # of the gradient penalty; read by wgangp alone
     steps: int = 1  # discriminator updates per generator update, on the same batch
     conditional: bool = False  # the discriminator also sees the input picture
+    placebo: str = ""  # "": none; "shuffled", "frozen", "detached" or "random": see PLACEBOS
     scale: float = 10.0  # metres that become 1
     dequantise: bool = True
     cut: bool = True
@@ -195,16 +210,20 @@ class AdversarySettings:
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, not {self.objective!r}")
-        if self.norm == "batch" and (self.objective == "wgangp" or self.r1):
+        if self.norm == "batch" and (self.objective == "wgangp" or self.r1 or self.r2):
             raise ValueError(
-                "norm 'batch' couples the images of a batch, so a gradient penalty (objective 'wgangp', or r1 > 0) "
+                "norm 'batch' couples the images of a batch, so a gradient penalty (objective 'wgangp', r1 or r2 > 0) "
                 "has no meaning; use norm 'instance' or 'none'"
             )
         if self.norm not in (norms := ("instance", "batch", "none")):
             raise ValueError(f"norm must be one of {', '.join(norms)}, not {self.norm!r}")
         if self.init not in ("normal", "default"):
             raise ValueError(f"init must be 'normal' or 'default', not {self.init!r}")
-        least = {"scales": 1, "steps": 1, "n_layers": 1, "width": 1, "pool": 0, "r1": 0, "gp_weight": 0}
+        if self.placebo not in ("", *PLACEBOS):
+            raise ValueError(f"placebo must be empty or one of {', '.join(PLACEBOS)}, not {self.placebo!r}")
+        if self.placebo == "shuffled" and not self.conditional:
+            raise ValueError("placebo 'shuffled' deals out wrong pictures, so the discriminator must be conditional")
+        least = {"scales": 1, "steps": 1, "n_layers": 1, "width": 1, "pool": 0, "r1": 0, "r2": 0, "gp_weight": 0}
         if low := [name for name, value in least.items() if getattr(self, name) < value]:
             raise ValueError(f"{low[0]} must be at least {least[low[0]]}, not {getattr(self, low[0])}")
         if self.lr <= 0 or self.scale <= 0:
@@ -236,7 +255,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
     finally:
         module.requires_grad_(True)
 
-# %% ../nbs/22_adversary.ipynb #114ccb53
+# %% ../nbs/22_adversary.ipynb #a85a30f4
 class Adversary:
     """A discriminator with its optimiser, buffer and random numbers; it sees plain tensors `(B,C,H,W)`."""
 
@@ -287,6 +306,10 @@ class Adversary:
         if condition is None:
             return x
         check_images("condition", condition, self.condition_channels)
+        if self.settings.placebo == "shuffled":
+            if len(condition) < 2:
+                raise ValueError("placebo 'shuffled' needs at least two pictures in a batch to swap them")
+            condition = condition.roll(1, dims=0)
         if (len(x), x.shape[2:]) != (len(condition), condition.shape[2:]):
             raise ValueError(
                 f"{name} is {shape_of(x)} but its condition is {shape_of(condition)}; "
@@ -298,11 +321,31 @@ class Adversary:
         self,
         fake: Tensor,  # (B,C,H,W), with its graph
         condition: Tensor | None = None,  # (B,K,H,W)
+        real: Tensor | None = None,  # (B,C,H,W), partners of fake; read by a relative objective alone
     ) -> Tensor:
         """The adversarial term, unweighted; its gradient reaches `fake` and nothing of the discriminator."""
+        steered = self.settings.placebo in ("detached", "random")
+        judged = fake.detach().requires_grad_(True) if steered else fake
         with frozen(self.network), self.fabric.autocast() if self.fabric else nullcontext():
-            logits = self.network(self.joined("fake", fake, condition))
-        return self.objective.generator(logits.float())
+            seen = [self.network(self.joined("fake", judged, condition)).float()]
+            if self.objective.relative:
+                if real is None:
+                    raise ValueError(f"objective '{self.settings.objective}' compares: the generator needs real too")
+                check_alike(real, fake)
+                seen.insert(0, self.network(self.joined("real", real.detach(), condition)).float())
+        loss = self.objective.generator(*seen)
+        return self.steer(loss, judged, fake) if steered else loss
+
+    def steer(self, loss: Tensor, judged: Tensor, fake: Tensor) -> Tensor:
+        """The same value, with a gradient by `fake` that the discriminator did not give: none, or a random one."""
+        push = torch.zeros_like(fake)
+        if self.settings.placebo == "random":  # as long for each image, and zero where the true one is
+            true = torch.autograd.grad(loss, judged)[0]
+            drawn = torch.randn(fake.shape, generator=self.generator).to(fake) * (true != 0)
+            size = lambda x: x.flatten(1).norm(dim=1).view(-1, 1, 1, 1)  # noqa: E731
+            push = drawn * size(true) / size(drawn).clamp(min=1e-12)
+        along = (push * fake).sum()
+        return loss.detach() + (along - along.detach())
 
     def logits(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of both, float32; one batch where that gives the same numbers."""
@@ -335,15 +378,17 @@ class Adversary:
         penalty = torch.zeros_like(loss)
         if s.objective == "wgangp":
             penalty = penalty + s.gp_weight * gradient_penalty(self.network, real, fake, self.generator)
-        if s.r1:
-            penalty = penalty + s.r1 / 2 * r1_penalty(self.network, real)
+        for gamma, x in ((s.r1, real), (s.r2, fake)):
+            if gamma:
+                penalty = penalty + gamma / 2 * slope_penalty(self.network, x)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss + penalty) if self.fabric else (loss + penalty).backward()
         norms = [p.grad.norm() for p in self.network.parameters() if p.grad is not None]
-        self.optimizer.step()
-        for p in self.network.parameters():  # a fused step does not tell autograd that the weights have changed
-            torch.autograd.graph.increment_version(p)
-        self.steps += 1
+        if s.placebo != "frozen":
+            self.optimizer.step()
+            for p in self.network.parameters():  # a fused step does not tell autograd that the weights have changed
+                torch.autograd.graph.increment_version(p)
+            self.steps += 1
         with torch.no_grad():
             r, f = real_logits.mean(), fake_logits.mean()
             boundary = (r + f) / 2 if self.objective.boundary is None else self.objective.boundary

@@ -68,7 +68,7 @@ def learning_rate_factor(
             return min(1.0, (epochs - epoch) / (epochs - epochs // 2))
     raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
 
-# %% ../nbs/31_training.ipynb #b85d9503
+# %% ../nbs/31_training.ipynb #43f1d1dc
 def generator_for(seed: int, epoch: int) -> torch.Generator:
     """The one source of randomness of an epoch: order, augmentation. A function of its arguments alone."""
     return torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 2_654_435_761 % 2**63)
@@ -144,7 +144,7 @@ class Training:
             real, fake, condition = self.task.players(self.prediction, self.batch, self.adversary.generator)
             if self.discriminator_first:
                 self.health = self.adversary.step(real, fake, condition)
-            self.terms["adversarial"] = self.adversary.generator_loss(fake, condition)
+            self.terms["adversarial"] = self.adversary.generator_loss(fake, condition, real)
         self.total = sum(self.weights[name] * term for name, term in self.terms.items())
         self.tell("before_backward")
         self.optimizer.zero_grad(set_to_none=True)
