@@ -309,7 +309,7 @@ def start(scale: str, recipe: str) -> Experiment:
 def _instead_of_log_depth(term: str, e: Experiment) -> dict[str, float]:
     return {term if name == "log_depth" else name: weight for name, weight in e.losses.items()}
 
-# %% ../nbs/50_experiments.ipynb #cf5fee3e
+# %% ../nbs/50_experiments.ipynb #7c1c7cdb
 @dataclass(frozen=True, kw_only=True)
 class StereoExperiment(Experiment):
     """Disparity from the left picture, the right one as teacher."""
@@ -327,6 +327,7 @@ class StereoExperiment(Experiment):
     first: float = 0.15  # disparity before training, fraction of the width; monodepth: half of the largest
     ssim_share: float  # of the reconstruction term; 0: L1 alone
     outside: str  # what the discriminator sees where the other view has nothing: "copy", "zeros" or "border"
+    padding: str = "zeros"  # what the reconstruction term sees there: black, as monodepth, or "border"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -334,6 +335,8 @@ class StereoExperiment(Experiment):
             raise ValueError(f"ssim_share must lie between 0 and 1, not {self.ssim_share}")
         if self.outside not in ("copy", "zeros", "border"):
             raise ValueError(f"outside must be 'copy', 'zeros' or 'border', not {self.outside!r}")
+        if self.padding not in ("zeros", "border"):
+            raise ValueError(f"padding must be 'zeros' or 'border', not {self.padding!r}")
         if self.norm not in ("none", "batch"):
             raise ValueError(f"norm must be 'none' or 'batch', not {self.norm!r}")
         if self.width <= 0:
@@ -351,7 +354,7 @@ class StereoExperiment(Experiment):
         """(H,W) of the views, as the network sees them."""
         return self.size
 
-# %% ../nbs/50_experiments.ipynb #8e54a35c
+# %% ../nbs/50_experiments.ipynb #6dacff27
 STEREO_RECIPES: dict[str, dict[str, Any]] = {
     "stereo_gan": dict(
         recipe="stereo_gan", epochs=50, batch=8, lr=1e-4, lr_schedule="halve", augment="stereo_gan",
@@ -368,7 +371,7 @@ STEREO_SCALES: dict[str, dict[str, Any]] = {
     "quick": _STEREO | dict(
         scale="quick", width=0.25, blocks=5, norm="batch", size=(64, 128), first=0.03,
         world=World(300, 15, 2, (64, 128), (256, 512)), epochs=24, lr=1e-3, augment="flip",
-        discriminator_width=16,
+        discriminator_width=16, padding="border",
     ),
     "standard": _STEREO | dict(
         scale="standard", width=1.0, blocks=7, size=(128, 256), world=World(1000, 80, 4, (128, 256), (256, 512)),

@@ -112,13 +112,14 @@ def smoothness(
         total = total + (step * torch.exp(-edge)).mean()
     return total
 
-# %% ../nbs/21_stereo_losses.ipynb #33c2ab50
+# %% ../nbs/21_stereo_losses.ipynb #a118f753
 def stereo_losses(
     disparities: Sequence[Tensor],  # (B,2,H/2^s,W/2^s), fractions of the width, finest first
     left: Tensor,  # (B,3,H,W), 0-1
     right: Tensor,  # (B,3,H,W), 0-1
     names: Sequence[str] = STEREO_TERMS,  # which of the terms
     ssim_share: float = 0.0,  # of the reconstruction; monodepth: 0.85
+    padding: str = "zeros",  # what reconstructions find outside the frame; monodepth: black
 ) -> dict[str, Tensor]:
     """The named terms, unweighted, each summed over the scales and both views (Godard et al. 2017)."""
     if unknown := [name for name in names if name not in STEREO_TERMS]:
@@ -126,7 +127,7 @@ def stereo_losses(
     lefts, rights = (image_pyramid(view, len(disparities)) for view in (left, right))
     terms: dict[str, list[Tensor]] = {name: [] for name in names}
     if "reconstruction" in terms:
-        for made, reals in zip(reconstructions(disparities, left, right), zip(lefts, rights)):
+        for made, reals in zip(reconstructions(disparities, left, right, padding), zip(lefts, rights)):
             terms["reconstruction"] += [reconstruction(a, b, ssim_share) for a, b in zip(made, reals)]
     if "consistency" in terms:
         terms["consistency"] = [side for d in disparities for side in consistency(d)]

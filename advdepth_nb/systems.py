@@ -301,7 +301,7 @@ class DepthSystem(System):
     def summary(self, images: pd.DataFrame, protocol: str) -> pd.DataFrame:
         return summary(images, self.protocol(protocol))
 
-# %% ../nbs/51_systems.ipynb #96c1717d
+# %% ../nbs/51_systems.ipynb #bee650d3
 class MeanDisparity(nn.Module):
     """The per-pixel mean of the training disparity of the left view, as a fraction of the width, whatever the image."""
 
@@ -378,7 +378,7 @@ class StereoSystem(System):
 
     def task(self, e: StereoExperiment, net: nn.Module) -> StereoDepth:
         names = [name for name in e.losses if name != "adversarial"]
-        return StereoDepth(net, names, STEREO_AUGMENT[e.augment], e.size, e.ssim_share, e.outside)
+        return StereoDepth(net, names, STEREO_AUGMENT[e.augment], e.size, e.ssim_share, e.outside, e.padding)
 
     def channels(self, e: StereoExperiment) -> tuple[int, int]:
         if e.adversary.conditional:
@@ -400,7 +400,8 @@ class StereoSystem(System):
 
     def error(self, net: nn.Module, held_out: Dataset, e: StereoExperiment) -> float:
         """What training minimises, without an adversary: held-out pairs need no ground truth."""
-        task = StereoDepth(net, ["reconstruction"], STEREO_AUGMENT["none"], e.size, e.ssim_share, e.outside)
+        augment = STEREO_AUGMENT["none"]
+        task = StereoDepth(net, ["reconstruction"], augment, e.size, e.ssim_share, e.outside, e.padding)
         total = 0.0
         for i in range(len(held_out)):
             raw = {k: held_out[i][k][None].to(device_of(net)) for k in ("left", "right")}

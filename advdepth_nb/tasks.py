@@ -76,7 +76,7 @@ class SupervisedDepth:
         image = interpolate(batch["image"], size=fake.shape[-2:], mode="bilinear", antialias=True)
         return real, fake, image
 
-# %% ../nbs/30_tasks.ipynb #eda0944e
+# %% ../nbs/30_tasks.ipynb #dc131ee1
 class StereoDepth:
     """Left view in, both views' disparities out, the other view as teacher (Godard et al. 2017), with an adversary."""
 
@@ -88,9 +88,10 @@ class StereoDepth:
         size: tuple[int, int],  # (H,W) the network sees
         ssim_share: float = 0.0,  # of the reconstruction term
         outside: str = "copy",  # what the discriminator sees where the other view has nothing
+        padding: str = "zeros",  # what the reconstruction term sees there
     ) -> None:
         self.net, self.names, self.augment, self.size = net, list(names), augment, size
-        self.ssim_share, self.outside = ssim_share, outside
+        self.ssim_share, self.outside, self.padding = ssim_share, outside, padding
 
     def prepare(self, raw: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         left, right = stereo_batch(raw["left"], raw["right"], self.augment, generator)
@@ -102,7 +103,7 @@ class StereoDepth:
         return self.net(batch["left"])
 
     def terms(self, prediction: list[Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return stereo_losses(prediction, batch["left"], batch["right"], self.names, self.ssim_share)
+        return stereo_losses(prediction, batch["left"], batch["right"], self.names, self.ssim_share, self.padding)
 
     def players(
         self, prediction: list[Tensor], batch: Mapping[str, Tensor], generator: torch.Generator
