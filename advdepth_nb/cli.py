@@ -27,7 +27,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any', 'parse_size', 'data_pack',
            'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #849b4ee5
+# %% ../nbs/62_cli.ipynb #f3835a4b
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -56,7 +56,9 @@ def ablate(
     scale: Scale = "quick",
     recipe: Recipe = "",
     seeds: Annotated[int, typer.Option(help="runs of each row, with seeds 0, 1, …")] = 1,
-    rows: Annotated[str | None, typer.Option(help="names with commas between them; default: all")] = None,
+    rows: Annotated[
+        str | None, typer.Option(help="names with commas between them; usual and placebos stand for several; default: usual")
+    ] = None,
     data: Data = "",
     device: Device = "auto",
     jobs: Annotated[int, typer.Option(help="runs at a time")] = 1,
@@ -165,40 +167,107 @@ def train(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="folder of a trained run (model.json, model.safetensors)")],
     data: Annotated[str, typer.Option(help="a packed file, or data in any layout that is read")],
+    run: Annotated[Path | None, typer.Argument(help="folder of a trained run (model.json, model.safetensors)")] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="instead of a run: a folder of .npy or 16-bit .png maps of depth, or one .npy or .h5 file"),
+    ] = None,
     split: Annotated[str, typer.Option(help="train or test")] = "test",
-    protocol: Annotated[list[str] | None, typer.Option(help="hu, eigen; all, noc, ...; may be given twice")] = None,
-    flip: Annotated[bool, typer.Option("--flip", help="use the prediction of the mirrored image, too")] = False,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help="hu, eigen; all, noc, ...; predictions: hu2019, bts2019, ...; may be given twice"),
+    ] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="runs: use the prediction of the mirrored image, too")] = False,
     device: Device = "auto",
+    factor: Annotated[
+        float | None, typer.Option(help="predictions: metres of one unit; default: 0.001 of .png, 1 of arrays")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="predictions in an .h5 of several arrays: the name of theirs")] = "",
     out: Annotated[Path | None, typer.Option(help="write the records of each image here (.parquet or .csv)")] = None,
 ) -> None:
-    """Score a trained run on any data it can read; data without a division of its own is scored whole."""
-    from advdepth_nb.study import evaluate_model, load_model, summaries
-    from advdepth_nb.systems import SYSTEMS
-    from advdepth_nb.training import write_atomically
+    """Score a trained run, or anybody's predictions of depth, on any data that is read.
 
+    Data without a division of its own is scored whole. Predictions are scored under every convention of the literature
+    side by side; beside the records of --out X.csv lie the table, X-conventions.csv, and its picture.
+    """
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise ValueError(f"--out {out} must end in .parquet or .csv")
+    if (run is None) == (predictions is None):
+        raise ValueError("give either the folder of a trained run or --predictions with a folder or file of depth maps")
+    if predictions is not None:
+        if flip or device != "auto":
+            raise ValueError("--flip and --device are for a trained run; leave them out with --predictions")
+        _evaluate_predictions(predictions, data, split, protocol or [], factor, dataset, out)
+    elif factor is not None or dataset:
+        raise ValueError("--factor and --dataset are for --predictions; leave them out with a trained run")
+    else:
+        _evaluate_run(run, data, split, protocol or [], flip, device, out)
+
+
+def _evaluate_run(
+    run: Path, data: str, split: str, protocol: list[str], flip: bool, device: str, out: Path | None
+) -> None:
+    from advdepth_nb.study import evaluate_model, load_model, summaries
+    from advdepth_nb.systems import SYSTEMS
+
     net, e = load_model(run)
     system = SYSTEMS[e.system]
-    for name in protocol or []:
+    for name in protocol:
         system.protocol(name)
     if data not in system.worlds:
         typer.echo(f"data: {'a packed file' if system.is_packed(data) else system.open(data, e).layout}")
     images = system.dataset(system.data_file(e, data, typer.echo, split), split, e)
     table = evaluate_model(
-        net, e, images, protocol or (), flip, device, study="", row=e.row, seed=0, dataset=Path(data).stem, split=split
+        net, e, images, protocol, flip, device, study="", row=e.row, seed=0, dataset=Path(data).stem, split=split
     )
     for name in dict.fromkeys(table["protocol"]):
         typer.echo(system.protocol(name).describe())
     means = summaries(table, e.system).drop(columns=["study", "seed", "root_mse"], errors="ignore")
     typer.echo(means.to_string(index=False))
     if out is not None:
-        write_atomically(
-            out, lambda p: table.to_parquet(p) if out.suffix == ".parquet" else table.to_csv(p, index=False)
-        )
-        typer.echo(f"records: {out}")
+        _write_records(table, out)
+
+
+def _evaluate_predictions(
+    path: Path, data: str, split: str, protocol: list[str], factor: float | None, dataset: str, out: Path | None
+) -> None:
+    import matplotlib.pyplot as plt
+
+    from advdepth_nb.conventions import (
+        CONVENTIONS, definitions, open_predictions, plot_changes, relative_changes, score_predictions, side_by_side,
+        spread,
+    )  # fmt: skip
+    from advdepth_nb.datasets import open_source
+    from advdepth_nb.experiments import choose
+    from advdepth_nb.training import write_atomically
+
+    chosen = {name: choose("protocol", name, CONVENTIONS) for name in protocol or CONVENTIONS}
+    predictions, source = open_predictions(path, factor, dataset), open_source(data)
+    typer.echo(f"data: {source.layout}")
+    scored = score_predictions(predictions, source, split, chosen.values(), Path(data).stem, path.stem, progress=True)
+    typer.echo("\n".join(c.describe() for c in scored.conventions.values()))
+    typer.echo("\n".join(scored.notes))
+    table = side_by_side(scored)
+    typer.echo(table.to_string(float_format=lambda v: f"{v:.3f}"))
+    if len(scored.conventions) > 1:
+        typer.echo(f"largest over smallest, minus 1:\n{spread(scored).map('{:.1%}'.format).to_string()}")
+    if out is None:
+        return
+    _write_records(scored.images, out)
+    beside = out.with_name(f"{out.stem}-conventions.csv")
+    write_atomically(beside, table.join(definitions(scored.conventions.values())).to_csv)
+    fig, axes = plt.subplots(1, 3, figsize=(10.5, 1.5 + 0.17 * len(table)), layout="constrained")
+    plot_changes(relative_changes(scored, "bts2019" if "bts2019" in chosen else next(iter(chosen))), scored, axes)
+    write_atomically(beside.with_suffix(".png"), lambda p: fig.savefig(p, format="png", dpi=150))
+    typer.echo(f"table: {beside}, figure: {beside.with_suffix('.png')}")
+
+
+def _write_records(table: Any, out: Path) -> None:
+    from advdepth_nb.training import write_atomically
+
+    write_atomically(out, lambda p: table.to_parquet(p) if out.suffix == ".parquet" else table.to_csv(p, index=False))
+    typer.echo(f"records: {out}")
 
 
 @app.command()

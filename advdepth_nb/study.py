@@ -241,7 +241,7 @@ def evaluate_run(
     )  # fmt: skip
     return means
 
-# %% ../nbs/52_study.ipynb #c469f06c
+# %% ../nbs/52_study.ipynb #cef0699d
 @dataclass(frozen=True, eq=False)  # a run is itself, not its fields; so it can be a key
 class Run:
     """One row with one seed: where it goes, and the fingerprint a finished one must carry."""
@@ -310,7 +310,7 @@ def make_plan(
         raise ValueError(f"seeds must be at least 1, not {seeds}")
     pick_device(device)
     recipe, data, system = recipe or declared.recipe, data or declared.data, SYSTEMS[declared.system]
-    experiments = _declared_rows(list(rows or declared.usual), study, scale, recipe, settings)
+    experiments = _declared_rows(declared.named(rows or declared.usual), study, scale, recipe, settings)
     for e in experiments:
         system.check(e)
     begins = {e.row: as_settings(e) for e in experiments}
