@@ -48,7 +48,7 @@ def weigh(
     endpoint = table["metric"].map(lambda metric: "primary" if metric == metrics[0] else "exploratory")
     return table.assign(reference=reference, endpoint=endpoint)
 
-# %% ../nbs/58_verdicts.ipynb #cfd3de1a
+# %% ../nbs/58_verdicts.ipynb #cc4fddfd
 COLOURS = {
     "helps": "#1b7837", "hurts": "#b2182b", "equivalent": "#2166ac", "no evidence": "0.45", "regularisation": "#e08214",
     "invalid": "0.75",
@@ -76,8 +76,7 @@ def plot_forest(
         ax.annotate(
             line["verdict"], (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour
         )
-    ax.set_yticks(range(len(part)), part["row"])
-    ax.invert_yaxis()
+    ax.set(yticks=range(len(part)), yticklabels=part["row"], ylim=(len(part) - 0.5, -0.5))
     better = {"lower": "less is better", "higher": "more is better"}[part["better"].iloc[0]]
     endpoint = part["endpoint"].iloc[0]
     ax.set_xlabel(f"{metric}: difference from {part['reference'].iloc[0]}, % ({better})")
