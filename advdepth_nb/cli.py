@@ -27,7 +27,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any', 'parse_size', 'data_pack',
            'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #f3835a4b
+# %% ../nbs/62_cli.ipynb #260bda94
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -246,7 +246,9 @@ def _evaluate_predictions(
     predictions, source = open_predictions(path, factor, dataset), open_source(data)
     typer.echo(f"data: {source.layout}")
     scored = score_predictions(predictions, source, split, chosen.values(), Path(data).stem, path.stem, progress=True)
-    typer.echo("\n".join(c.describe() for c in scored.conventions.values()))
+    typer.echo("\n".join(c.describe() for c in scored.conventions.values() if protocol or "+" not in c.name))
+    if not protocol:
+        typer.echo("bts2019+...: bts2019 with this one decision changed")
     typer.echo("\n".join(scored.notes))
     table = side_by_side(scored)
     typer.echo(table.to_string(float_format=lambda v: f"{v:.3f}"))
@@ -259,6 +261,10 @@ def _evaluate_predictions(
     write_atomically(beside, table.join(definitions(scored.conventions.values())).to_csv)
     fig, axes = plt.subplots(1, 3, figsize=(10.5, 1.5 + 0.17 * len(table)), layout="constrained")
     plot_changes(relative_changes(scored, "bts2019" if "bts2019" in chosen else next(iter(chosen))), scored, axes)
+    fig.suptitle(
+        f"{path.name} on {Path(data).name}: {len(scored.images.groupby(['scene', 'image']))} images under "
+        f"{len(table)} conventions; open: aligned; bars: 95 %, bootstrap over scenes", fontsize=9,
+    )  # fmt: skip
     write_atomically(beside.with_suffix(".png"), lambda p: fig.savefig(p, format="png", dpi=150))
     typer.echo(f"table: {beside}, figure: {beside.with_suffix('.png')}")
 

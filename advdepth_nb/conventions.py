@@ -412,7 +412,7 @@ def _by_name(predictions: Predictions, images: Sequence[Record]) -> list[int | N
         found.append(next((files[name] for name in (_WORDS.sub("", n) for n in known) if name in files), None))
     return found
 
-# %% ../nbs/45_conventions.ipynb #d8324cb7
+# %% ../nbs/45_conventions.ipynb #49954440
 @dataclass(frozen=True)
 class Scored:
     """Records of predictions under several conventions, and what must be said with them."""
@@ -443,7 +443,8 @@ def score_predictions(
     """Score every image of the split under every convention."""
     chosen, conventions = images_of(source, split), tuple(conventions)
     matching = match_predictions(predictions, [source.records[i] for i in chosen])
-    tables, sizes, middles, below, size = [], {}, [], 0, None
+    scores: dict[Convention, list[dict[str, Tensor]]] = {}
+    frames, sizes, middles, below, size = [], {}, [], 0, None
     used: dict[str, Convention] = {}
     for image, which in zip(tqdm(chosen, desc="scoring", unit="image", disable=not progress), matching.indices):
         frame, pred = source[image], predictions[which]
@@ -464,12 +465,15 @@ def score_predictions(
         if (frame.depth > 0).any():
             middles.append(np.median(pred) / np.median(frame.depth[frame.depth > 0]))
         pred, depth = (torch.from_numpy(np.ascontiguousarray(x))[None, None] for x in (pred, frame.depth))
-        keys = {"study": "", "row": row, "seed": 0, "dataset": dataset, "split": frame.split}
-        scores: dict[Convention, dict[str, Tensor]] = {}
-        for convention in used.values():
-            alike = replace(convention, name="", source="", pooling="per_image")  # pooling changes nothing in an image
-            scores[alike] = scores.get(alike) or score_convention(pred, depth, convention)
-            tables.append(records(scores[alike], convention, **keys, scene=[frame.scene], image=[frame.name]))
+        for convention in dict.fromkeys(map(_alike, used.values())):
+            scores.setdefault(convention, []).append(score_convention(pred, depth, convention))
+        frames.append((frame.scene, frame.name, frame.split))
+    scene, name, parts = map(list, zip(*frames))
+    keys = {"study": "", "row": row, "seed": 0, "dataset": dataset, "split": parts, "scene": scene, "image": name}
+    tables = []
+    for convention in used.values():
+        each = scores[_alike(convention)]
+        tables.append(records({k: torch.cat([s[k] for s in each]) for k in each[0]}, convention, **keys))
     notes = [f"{predictions.kind}, {matching.how}"]
     if resized := [s for s in sizes if s != size]:
         notes.append(
@@ -483,37 +487,45 @@ def score_predictions(
     return Scored(pd.concat(tables, ignore_index=True), used, tuple(notes))
 
 
+def _alike(convention: Convention) -> Convention:
+    """The same for every convention that differs in nothing that shows in one image."""
+    return replace(convention, name="", source="", pooling="per_image")
+
+
 def _by(size: Sequence[int]) -> str:
     return f"{size[0]}x{size[1]}"
 
-# %% ../nbs/45_conventions.ipynb #b149f7ee
-def _sums(images: pd.DataFrame, convention: Convention, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """What a metric's mean is made of, summed over the images of each scene: numerator and denominator, `(S,)`."""
-    rooted = metric == "rms" and convention.pooling != "per_image"
-    part = images[(images["protocol"] == convention.name) & (images["metric"] == ("mse" if rooted else metric))]
-    known = part["value"].notna()
-    weight = (part["n_valid"] if convention.pooling == "pixels" else 1.0) * known
-    sums = pd.DataFrame({"above": (weight * part["value"]).fillna(0.0), "below": weight}).groupby(part["scene"]).sum()
-    return sums["above"].to_numpy(float), sums["below"].to_numpy(float)
-
-
-def _mean(above: np.ndarray, below: np.ndarray, convention: Convention, metric: str) -> np.ndarray:
-    """The metric of a set of images; NaN if it holds no scored pixel."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = above / below
-    return np.sqrt(mean) if metric == "rms" and convention.pooling != "per_image" else mean
+# %% ../nbs/45_conventions.ipynb #0677c0ef
+def _statistics(
+    scored: Scored,
+    metrics: Sequence[str],
+    draws: np.ndarray | None = None,  # (R,S): how often each scene is in; None: (1,S), each of them once
+) -> dict[tuple[str, str], np.ndarray]:
+    """For every convention and metric its mean over the images, `(R,)`, as the convention pools."""
+    wide = scored.images.pivot(index=["scene", "image"], columns=["metric", "protocol"], values=["value", "n_valid"])
+    scenes, names = pd.factorize(wide.index.get_level_values("scene"))
+    draws, found = np.ones((1, len(names))) if draws is None else draws, {}
+    for metric in metrics:
+        for name, convention in scored.conventions.items():
+            rooted = metric == "rms" and convention.pooling != "per_image"
+            of = ("mse" if rooted else metric, name)
+            value, pixels = (wide[(what, *of)].to_numpy(float) for what in ("value", "n_valid"))
+            weight = np.isfinite(value) * (pixels if convention.pooling == "pixels" else 1.0)
+            above, below = (np.bincount(scenes, v) for v in (weight * np.nan_to_num(value), weight))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                mean = (draws @ above) / (draws @ below)  # 0/0: none of the images has a scored pixel
+            found[name, metric] = np.sqrt(mean) if rooted else mean
+    return found
 
 
 def side_by_side(scored: Scored, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
     """Conventions by metrics; `n_images` were scored."""
     names = [m for m in metrics if m != "mse"]
-    lines = {}
-    for name, convention in scored.conventions.items():
-        sums = {m: _sums(scored.images, convention, m) for m in names}
-        line = {m: _mean(above.sum(), below.sum(), convention, m) for m, (above, below) in sums.items()}
-        part = scored.images[(scored.images["protocol"] == name) & (scored.images["metric"] == "mse")]
-        lines[name] = line | {"n_images": int(part["value"].notna().sum())}
-    return pd.DataFrame(lines).T.astype({"n_images": int}).rename_axis("convention")
+    found = _statistics(scored, names)
+    lines = {n: {m: found[n, m].item() for m in names} for n in scored.conventions}
+    known = scored.images[(scored.images["metric"] == "mse") & scored.images["value"].notna()]
+    table = pd.DataFrame(lines).T.rename_axis("convention")
+    return table.assign(n_images=known["protocol"].value_counts().reindex(table.index, fill_value=0))
 
 
 def spread(scored: Scored, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
@@ -523,7 +535,7 @@ def spread(scored: Scored, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
     groups = {"unaligned": table.loc[plain], "all": table}
     return pd.DataFrame({f"spread, {k}": part.max() / part.min() - 1 for k, part in groups.items() if len(part)}).T
 
-# %% ../nbs/45_conventions.ipynb #c34833a5
+# %% ../nbs/45_conventions.ipynb #b9a7e532
 def relative_changes(
     scored: Scored,
     reference: str = "bts2019",  # a convention's name, as in `scored.conventions` or before it was scaled
@@ -538,17 +550,13 @@ def relative_changes(
     scenes = scored.images["scene"].nunique()
     drawn = np.random.default_rng(seed).multinomial(scenes, np.full(scenes, 1 / scenes), resamples)
     weights = np.vstack([np.ones(scenes), drawn])  # the first is the sample itself
-    lines = []
+    found, lines = _statistics(scored, metrics, weights), []
     for metric in metrics:
-        values = {}
-        for name, convention in scored.conventions.items():
-            above, below = _sums(scored.images, convention, metric)
-            values[name] = _mean(weights @ above, weights @ below, convention, metric)
-        for name, value in values.items():
-            change = value / values[base.name] - 1
+        for name in scored.conventions:
+            value, change = found[name, metric][0], found[name, metric] / found[base.name, metric] - 1
             low, high = np.nanpercentile(change[1:], [2.5, 97.5]) if scenes > 1 else (np.nan, np.nan)
-            lines.append({"convention": name, "metric": metric, "value": value[0], "change": change[0]})
-            lines[-1] |= {"low": low, "high": high, "reference": base.name}
+            line = {"convention": name, "metric": metric, "value": value, "change": change[0], "low": low, "high": high}
+            lines.append(line | {"reference": base.name})
     return pd.DataFrame(lines)
 
 
@@ -556,17 +564,17 @@ def _applied(scored: Scored, name: str) -> str:
     """A convention's name as it was applied: bts2019 is bts2019@72x96 on small frames."""
     return next((n for n in scored.conventions if name in (n, n.partition("@")[0])), name)
 
-# %% ../nbs/45_conventions.ipynb #434222f4
+# %% ../nbs/45_conventions.ipynb #3831c9d8
 TITLES = {"rms": "rms", "rel": "rel", "log10": "log10", "delta1": "δ < 1.25", "delta2": "δ < 1.25²",
           "delta3": "δ < 1.25³", "mae": "mae", "sq_rel": "sq rel", "silog": "silog"}  # fmt: skip
 
 
 def plot_changes(
     changes: pd.DataFrame,  # of relative_changes
-    conventions: dict[str, Convention],  # of the same Scored
+    scored: Scored,  # that they were made from
     axes: Sequence[Axes],  # one per metric
 ) -> Sequence[Axes]:
-    """Points and intervals, conventions downwards, one panel per metric; filled where nothing is aligned."""
+    """Points and intervals, conventions downwards, one panel per metric; open where predictions are aligned."""
     metrics = list(dict.fromkeys(changes["metric"]))
     names = list(dict.fromkeys(changes["convention"]))
     reference = changes["reference"].iloc[0]
@@ -575,7 +583,7 @@ def plot_changes(
         part = changes[changes["metric"] == metric].set_index("convention")
         for y, name in enumerate(names):
             change, low, high = 100 * part.loc[name, ["change", "low", "high"]].astype(float)
-            plain = conventions[name].alignment == "none"
+            plain = scored.conventions[name].alignment == "none"
             colour = "C0" if plain else "C1"
             ax.plot([low, high], [y, y], color=colour, lw=1.2)
             ax.plot(change, y, "o", ms=4.5, color=colour, mfc=colour if plain else "white")
@@ -583,13 +591,14 @@ def plot_changes(
         if changed:
             ax.axhline(names.index(changed[0]) - 0.5, color="0.8", lw=0.8)
         value = part.loc[reference, "value"]
-        ax.set_title(f"{TITLES.get(metric, metric)}: {value:.3g} under {reference.partition('@')[0]}", fontsize=9)
+        ax.set_title(f"{TITLES.get(metric, metric)}: {value:#.3g} under {reference.partition('@')[0]}", fontsize=9)
         ax.set_xlabel("change (%)", fontsize=8)
         ax.set(ylim=(len(names) - 0.5, -0.5))
         ax.tick_params(labelsize=8)
         ax.grid(axis="x", color="0.93")
     labels = [n.partition("@")[0] for n in names]
-    axes[0].set_yticks(range(len(names)), [f"+ {n.partition('+')[2]}" if "+" in n else n for n in labels], fontsize=8)
+    labels = ["+ " + n.partition("+")[2].replace("_", " ") if "+" in n else n for n in labels]
+    axes[0].set_yticks(range(len(names)), labels, fontsize=8)
     for ax in axes[1:]:
         ax.set_yticks(range(len(names)), [""] * len(names))
     return axes
