@@ -22,7 +22,7 @@ __all__ = ['OBJECTIVES', 'PLACEBOS', 'ADVERSARIES', 'Objective', 'shape_of', 'ch
            'slope_penalty', 'gradient_penalty', 'ImagePool', 'prepare_depth', 'AdversarySettings', 'frozen',
            'Adversary']
 
-# %% ../nbs/22_adversary.ipynb #46e8b278
+# %% ../nbs/22_adversary.ipynb #2e89c101
 @dataclass(frozen=True)
 class Objective:
     """One game: what each player minimises, from logits of any shape to a scalar."""
@@ -31,6 +31,11 @@ class Objective:
     discriminator: Callable[[Tensor, Tensor], Tensor]  # real logits, fake logits ->
     boundary: float | None  # a logit above it says "real"; None: the midpoint of the two means
     relative: bool = False  # the generator's part needs the real logits too
+
+    def told_apart(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Shares of the real and of the fake logits that lie on their own side of the boundary."""
+        boundary = (real.mean() + fake.mean()) / 2 if self.boundary is None else self.boundary
+        return (real > boundary).float().mean(), (fake < boundary).float().mean()
 
 
 OBJECTIVES = {
@@ -255,7 +260,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
     finally:
         module.requires_grad_(True)
 
-# %% ../nbs/22_adversary.ipynb #a85a30f4
+# %% ../nbs/22_adversary.ipynb #e705b77f
 class Adversary:
     """A discriminator with its optimiser, buffer and random numbers; it sees plain tensors `(B,C,H,W)`."""
 
@@ -390,14 +395,12 @@ class Adversary:
                 torch.autograd.graph.increment_version(p)
             self.steps += 1
         with torch.no_grad():
-            r, f = real_logits.mean(), fake_logits.mean()
-            boundary = (r + f) / 2 if self.objective.boundary is None else self.objective.boundary
-            right = (real_logits > boundary).float().mean() + (fake_logits < boundary).float().mean()
+            right = sum(self.objective.told_apart(real_logits, fake_logits))
         return {
             "discriminator": loss.detach(),
             "penalty": penalty.detach(),
-            "real_logit": r,
-            "fake_logit": f,
+            "real_logit": real_logits.detach().mean(),
+            "fake_logit": fake_logits.detach().mean(),
             "accuracy": right / 2,
             "gradient_norm": torch.stack(norms).norm(),
         }
