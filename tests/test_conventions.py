@@ -1,0 +1,299 @@
+"""Anybody's predictions: every file format, every bad input, the command, and real frames where they exist."""
+
+import re
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from test_cli import run
+from test_datasets import hu
+
+from advdepth_nb.conventions import (
+    CONVENTIONS,
+    PUBLISHED,
+    match_predictions,
+    open_predictions,
+    score_predictions,
+    side_by_side,
+)
+from advdepth_nb.datasets import open_source
+from advdepth_nb.metrics import COLUMNS, METRICS
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*the official one 654")
+
+
+@pytest.fixture
+def truth(tmp_path):
+    """Three test frames of 6x8 in Hu's layout, 16-bit millimetres, and their depth."""
+    source = open_source(hu(tmp_path / "hu", train=1, test=3))
+    frames = [frame for frame in source if frame.split == "test"]
+    return source, np.stack([frame.depth for frame in frames]), [frame.name for frame in frames]
+
+
+def millimetres(metres):
+    return Image.fromarray(np.rint(1000 * metres).astype(np.uint16))
+
+
+def lay(folder, form, depths, names):
+    """Predictions in one of the formats read, in metres; returns what to give."""
+    folder.mkdir()
+    match form:
+        case "npy":
+            for depth, name in zip(depths, names):
+                np.save(folder / f"{name}.npy", depth)
+        case "npy, float64, (H,W,1), by order":
+            for i, depth in enumerate(depths):
+                np.save(folder / f"out{i + 8}.npy", depth[..., None].astype(np.float64))
+        case "png":
+            for depth, name in zip(depths, names):
+                millimetres(depth).save(folder / f"{name}_depth.png")
+        case "png beside pictures":
+            for depth, name in zip(depths, names):
+                millimetres(depth).save(folder / f"{name}_colors_depth.png")
+                Image.new("RGB", (8, 6)).save(folder / f"{name}_colors_colour.png")
+        case "one npy":
+            np.save(folder / "all.npy", depths)
+        case "one npy, by path":
+            np.save(folder / "all.npy", depths[:, None])
+            return folder / "all.npy"
+        case "one h5":
+            with h5py.File(folder / "all.h5", "w") as file:
+                file["run/depth"], file["index"] = depths, np.arange(len(depths))
+    return folder
+
+
+FORMS = ["npy", "npy, float64, (H,W,1), by order", "png", "png beside pictures", "one npy", "one npy, by path",
+         "one h5"]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_format_is_read_and_belongs_to_its_image(truth, tmp_path, form):
+    source, depths, names = truth
+    path = lay(tmp_path / "out", form, depths * np.array([1.0, 1.1, 1.2], np.float32)[:, None, None], names)
+    scored = score_predictions(open_predictions(path), source, conventions=[PUBLISHED["ma2018"]])
+    rel = scored.images[scored.images["metric"] == "rel"].set_index("image")["value"]
+    assert list(rel.index) == names and np.allclose(rel, [0, 0.1, 0.2], atol=1e-3)
+    by_order = "one" in form or "order" in form
+    assert f"matched by {'order' if by_order else 'name'}" in scored.notes[0] and len(scored.notes) == 1
+
+
+def test_the_factor_makes_metres(truth, tmp_path):
+    source, depths, names = truth
+    for form, stored, factor in [("npy", 100 * depths, 0.01), ("png", depths * 256 / 1000, 1 / 256)]:
+        path = lay(tmp_path / form, form, stored, names)
+        right, wrong = (
+            score_predictions(open_predictions(path, f), source, conventions=[PUBLISHED["bts2019"]])
+            for f in (factor, None)
+        )
+        error = side_by_side(right)["rel"].item(), side_by_side(wrong)["rel"].item()
+        assert error[0] < 2e-3 and error[1] > 0.1
+        assert any("another unit?" in note for note in wrong.notes) == (form == "npy")
+
+
+def test_other_sizes_are_resized_and_told(truth, tmp_path):
+    source, depths, names = truth
+    path = lay(tmp_path / "out", "npy", np.ones((3, 3, 4), np.float32), names)
+    scored = score_predictions(open_predictions(path), source, conventions=[PUBLISHED["bts2019"]])
+    assert "3 predictions of 3x4 were resized" in scored.notes[1] and "frames of 6x8" in scored.notes[1]
+    cropped = [d[slice(*map(int, rows.split(":"))), slice(*map(int, columns.split(":")))] for d in depths
+               for rows, columns in [re.findall(r"\d+:\d+", next(iter(scored.conventions.values())).cells()["crop"])]]
+    expected = [(abs(1 - d[d > 0]) / d[d > 0]).mean() for d in cropped]
+    rel = scored.images[scored.images["metric"] == "rel"]["value"]
+    assert np.allclose(rel, expected, rtol=1e-4)
+
+
+def test_names_may_carry_words_and_folders(truth, tmp_path):
+    source, depths, _ = truth
+    images = [r for r in source.records if r.split == "test"]
+    for name in ("sub/00001", "00000_pred", "sub/00002_rgb_depth", "other_depth", "00000"):
+        (tmp_path / "out/sub").mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / f"out/{name}.npy", depths[0])
+    with pytest.raises(ValueError, match="1 of 3 images have no prediction: 00000"):
+        match_predictions(open_predictions(tmp_path / "out"), [images[0], images[2], images[2]])
+    for name in ("sub/00002_rgb_depth", "other_depth"):  # while some files end in _depth, only those are predictions
+        (tmp_path / f"out/{name}.npy").rename(tmp_path / f"out/{name.removesuffix('_depth')}.npy")
+    with pytest.raises(ValueError, match=r"00000\.npy and 00000_pred\.npy are predictions of one image"):
+        match_predictions(open_predictions(tmp_path / "out"), images)
+    (tmp_path / "out/00000.npy").unlink()
+    matching = match_predictions(open_predictions(tmp_path / "out"), images)
+    assert matching.how == "matched by name; 1 predictions without an image were left out"
+    labels = [open_predictions(tmp_path / "out").labels[i] for i in matching.indices]
+    assert labels == ["00000_pred.npy", "sub/00001.npy", "sub/00002_rgb.npy"]
+
+
+def bad(folder, names, depths):
+    """What to lay wrongly, with arguments of open_predictions, and the words of the refusal."""
+    def one(name, value):
+        np.save(folder / name, value)
+        return folder / name
+
+    def h5(**arrays):
+        with h5py.File(folder / "p.h5", "w") as file:
+            for key, value in arrays.items():
+                file[key] = value
+        return folder / "p.h5"
+
+    def objects():
+        np.save(folder / "o.npy", np.array([{}]), allow_pickle=True)
+        return folder / "o.npy"
+
+    def text(name):
+        (folder / name).write_text("not a number")
+        return folder / name
+
+    def all_but(first, *others):
+        for name in names[1:]:
+            np.save(folder / f"{name}.npy", depths[0])
+        return folder
+
+    def eight_bit():
+        for name in names:
+            Image.new("L", (8, 6), 7).save(folder / f"{name}.png")
+        return folder
+
+    def twice():
+        one(f"{names[0]}_depth.npy", depths[0]), one(f"{names[0]}_pred_depth.npy", depths[0])
+        return folder
+
+    def kinds():
+        one("a.npy", depths[0]), millimetres(depths[0]).save(folder / "b.png")
+        return folder
+
+    def stacks():
+        for n in "ab":
+            with h5py.File(folder / f"{n}.h5", "w") as file:
+                file["d"] = depths
+        return folder
+
+    nan = depths.copy()
+    nan[1, 2, 3] = np.nan
+    return {
+        "nothing": (lambda: folder / "nowhere", {}, "does not exist"),
+        "empty": (lambda: folder, {}, "holds no predictions: looked for .npy"),
+        "two kinds": (kinds, {}, "holds .npy and .png files"),
+        "text": (lambda: text("p.npy"), {}, "p.npy cannot be read as an array of numbers"),
+        "objects": (objects, {}, "o.npy cannot be read as an array of numbers"),
+        "not hdf5": (lambda: text("p.h5"), {}, "p.h5 cannot be read as HDF5"),
+        "a csv": (lambda: text("p.csv"), {}, "p.csv: a folder of .npy"),
+        "no maps": (lambda: h5(a=np.arange(3)), {}, "but there is only a"),
+        "two arrays": (lambda: h5(a=depths, b=depths), {}, "but there are a, b; name one"),
+        "no such array": (lambda: h5(a=depths), {"dataset": "c"}, "has no dataset 'c'; it has a"),
+        "a flat array": (lambda: h5(a=depths, b=np.ones(3)), {"dataset": "b"}, "b is an array of shape (3,)"),
+        "a name for npy": (lambda: one("p.npy", depths), {"dataset": "c"}, "of an .h5 only"),
+        "two h5": (stacks, {}, "holds 2 .h5 files"),
+        "one picture": (lambda: eight_bit() / f"{names[0]}.png", {}, "is one picture; give the folder"),
+        "8-bit": (eight_bit, {}, "00000.png is 8-bit, but here depth must be 16-bit"),
+        "too few": (lambda: one("p.npy", depths[:2]), {}, "holds 2 predictions, but there are 3 images"),
+        "one missing": (lambda: all_but(names[0]), {}, "1 of 3 images have no prediction: 00000; predict them too"),
+        "one twice": (twice, {}, "are predictions of one image"),
+        "five axes": (lambda: one("p.npy", depths[:, None, None]), {}, "but (N, height, width) is expected"),
+        "colours": (lambda: one("p.npy", np.stack([depths] * 3, 3)), {}, "but (N, height, width) is expected"),
+        "complex": (lambda: one("p.npy", depths * 1j), {}, "p.npy, map 0 holds complex"),
+        "NaN": (lambda: one("p.npy", nan), {}, "map 1 is not finite everywhere (1 pixels)"),
+        "transposed": (lambda: one("p.npy", depths.transpose(0, 2, 1)), {}, "height and width have changed places"),
+        "factor 0": (lambda: one("p.npy", depths), {"factor": 0.0}, "factor must be above 0"),
+    }  # fmt: skip
+
+
+CASES = list(bad(None, ["00000"] * 3, np.ones((3, 6, 8))))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_predictions_are_refused_in_one_sentence(truth, tmp_path, case):
+    source, depths, names = truth
+    folder = tmp_path / "out"
+    folder.mkdir()
+    path, options, words = bad(folder, names, depths)[case]
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        score_predictions(open_predictions(path(), **options), source)
+    assert words in str(error.value) and "\n" not in str(error.value), error.value
+
+
+def test_an_image_without_depth_is_in_no_mean(truth, tmp_path):
+    source, depths, names = truth
+    Image.fromarray(np.zeros((6, 8), np.uint16)).save(source.root / f"data/nyu2_test/{names[1]}_depth.png")
+    path = lay(tmp_path / "out", "npy", 1.1 * depths, names)
+    table = side_by_side(score_predictions(open_predictions(path), source))
+    assert (table["n_images"] == 2).all() and np.allclose(table.loc["ma2018@6x8", "rel"], 0.1, atol=1e-4)
+    assert table.notna().all(axis=None)
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_the_command_writes_table_picture_and_records(monkeypatch, capsys, truth, tmp_path):
+    source, depths, names = truth
+    path = lay(tmp_path / "mine", "npy", 1.1 * depths, names)
+    out = tmp_path / "made/records.parquet"
+    words = ["--predictions", path, "--data", source.root, "--out", out]
+    code, told, error = run(monkeypatch, capsys, "evaluate", *words)
+    assert code == 0, error
+    assert "Hu et al.'s csv" in told and "3 .npy files, matched by name" in told and "spread, unaligned" in told
+    records = pd.read_parquet(out)
+    assert tuple(records.columns) == COLUMNS and len(records) == 3 * len(CONVENTIONS) * len(METRICS)
+    assert set(records["row"]) == {"mine"} and set(records["dataset"]) == {"hu"}
+    table = pd.read_csv(tmp_path / "made/records-conventions.csv", index_col=0)
+    assert np.isclose(table.loc["hu2019@6x8", "rel"], 0.1, atol=1e-4)
+    assert table.loc["marigold2024@6x8", "rel"] < 1e-3 and table.loc["marigold2024@6x8", "alignment"] == "scale_shift"
+    assert Image.open(tmp_path / "made/records-conventions.png").format == "PNG"
+    assert {f.name for f in out.parent.iterdir()} == {
+        "records.parquet", "records-conventions.csv", "records-conventions.png"
+    }  # fmt: skip
+
+
+def test_the_command_takes_few_protocols_a_factor_and_a_dataset(monkeypatch, capsys, truth, tmp_path):
+    source, depths, _ = truth
+    with h5py.File(tmp_path / "p.h5", "w") as file:
+        file["a"], file["b"] = 100 * depths, depths
+    words = ["--predictions", tmp_path / "p.h5", "--data", source.root, "--protocol", "hu2019"]
+    code, told, error = run(monkeypatch, capsys, "evaluate", *words, "--dataset", "a", "--factor", "0.01")
+    assert code == 0 and "0.000" in told and "bts2019" not in told and "spread" not in told, error
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        ([], "give either the folder of a trained run or --predictions"),
+        (["run", "--predictions", "p"], "give either the folder of a trained run or --predictions"),
+        (["run", "--factor", "2"], "--factor and --dataset are for --predictions"),
+        (["run", "--dataset", "d"], "--factor and --dataset are for --predictions"),
+        (["--predictions", "p", "--flip"], "--flip and --device are for a trained run"),
+        (["--predictions", "p", "--device", "cpu"], "--flip and --device are for a trained run"),
+        (["--predictions", "p", "--protocol", "hu"], "unknown protocol 'hu'; known: hu2019, ma2018"),
+        (["--predictions", "p", "--split", "val"], "split must be train or test, not 'val'"),
+        (["--predictions", "p", "--factor", "-1"], "factor must be above 0"),
+        (["--predictions", "p", "--out", "x.txt"], "must end in .parquet or .csv"),
+        (["--predictions", "nowhere"], "nowhere does not exist"),
+        (["--predictions", "p", "--data", "gone"], "gone does not exist"),
+    ],
+    ids=lambda x: " ".join(x)[:40] if isinstance(x, list) else "",
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(monkeypatch, capsys, truth, tmp_path, words, sentence):
+    source, depths, names = truth
+    lay(tmp_path / "p", "npy", depths, names)
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.rglob("*"))
+    code, _, error = run(monkeypatch, capsys, "evaluate", "--data", source.root, *words)
+    assert code == 2 and sentence in error, error
+    assert len(error.strip().splitlines()) == 1 and set(tmp_path.rglob("*")) == before
+
+
+def test_real_frames(real_data, tmp_path):
+    """Perfect predictions of 25 NYU frames are perfect everywhere; a tenth too far is a tenth unless aligned."""
+    source = open_source(real_data / "nyu_hu_layout")
+    stored = np.stack([frame.depth for frame in source])
+    np.save(tmp_path / "perfect.npy", stored)
+    np.save(tmp_path / "far.npy", 1.1 * stored)
+    chosen = [PUBLISHED[name] for name in ("hu2019", "ma2018", "densedepth2018", "marigold2024")]
+    perfect, far = (
+        side_by_side(score_predictions(open_predictions(tmp_path / f"{name}.npy"), source, conventions=chosen))
+        for name in ("perfect", "far")
+    )
+    assert (perfect["rms"] < 1e-4).all() and (perfect["delta1"] == 1).all() and (perfect["n_images"] == 25).all()
+    assert np.isclose(far.loc["hu2019", "rel"], 0.1, atol=1e-4) and far.loc["marigold2024", "rel"] < 0.01
+    assert far.loc["hu2019", "rms"] > far.loc["ma2018", "rms"]  # pooled above the mean of the images
+    assert np.isclose(far.loc["densedepth2018", "rel"], 1 / 11, atol=2e-3)  # over the prediction
+
+
