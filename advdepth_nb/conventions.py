@@ -235,7 +235,7 @@ def score_convention(
         scores["rel"] = torch.where(valid, (pred - depth).abs() / pred, 0.0).sum((1, 2, 3)) / scores["n_valid"]
     return scores
 
-# %% ../nbs/45_conventions.ipynb #6e1456fc
+# %% ../nbs/45_conventions.ipynb #b4eb8c8f
 @dataclass(frozen=True)
 class Predictions:
     """Predicted depth maps where they lie; `predictions[i]` reads one, in metres."""
@@ -257,8 +257,8 @@ class Predictions:
             values = values[0] if values.shape[0] == 1 else values[..., 0]
         if values.ndim != 2 or values.dtype.kind not in "fiu" or 0 in values.shape:
             raise ValueError(
-                f"{self.labels[i]} holds {values.dtype} of shape {values.shape}, but one map (height, width) of numbers "
-                "is expected"
+                f"{self.labels[i]} holds {values.dtype} of shape {values.shape}, but one map (height, width) of "
+                "numbers is expected"
             )
         values = values.astype(np.float32) * np.float32(self.factor)
         if not np.isfinite(values).all():
@@ -319,7 +319,7 @@ def _load_array(file: Path) -> np.ndarray:
     try:
         return np.load(file, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{file} cannot be read as an array of numbers ({error}); save it again with np.save") from None
+        raise ValueError(f"{file} cannot be read as an array of numbers ({error}); use np.save") from None
 
 
 def _stack(shape: tuple[int, ...], where: str) -> tuple[int, Callable]:
@@ -363,7 +363,7 @@ def _open_h5(file: Path, factor: float, dataset: str) -> Predictions:
     labels = tuple(f"{file}: {name}, map {i}" for i in range(count))
     return Predictions(file, f"dataset {name!r} of {count} maps", labels, read, factor, False)
 
-# %% ../nbs/45_conventions.ipynb #34b1cf85
+# %% ../nbs/45_conventions.ipynb #abb8da21
 _WORDS = re.compile(r"([_-](depth|pred|prediction|colou?rs?|rgb|image))+$", re.I)
 
 
@@ -386,7 +386,9 @@ def match_predictions(predictions: Predictions, images: Sequence[Record]) -> Mat
         return Matching(tuple(by_name), f"matched by name{left_out}")
     if len(missing) < len(images):
         some = f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}"
-        raise ValueError(f"{where}: {len(missing)} of {len(images)} images have no prediction: {some}; predict them too")
+        raise ValueError(
+            f"{where}: {len(missing)} of {len(images)} images have no prediction: {some}; predict them too"
+        )
     if len(predictions) != len(images):
         raise ValueError(
             f"{where} holds {len(predictions)} predictions, but there are {len(images)} images, and none of its files "
