@@ -22,7 +22,7 @@ __all__ = ['OBJECTIVES', 'PLACEBOS', 'ADVERSARIES', 'Objective', 'shape_of', 'ch
            'slope_penalty', 'gradient_penalty', 'ImagePool', 'prepare_depth', 'AdversarySettings', 'frozen',
            'Adversary']
 
-# %% ../nbs/22_adversary.ipynb #2e89c101
+# %% ../nbs/22_adversary.ipynb #0eb9d853
 @dataclass(frozen=True)
 class Objective:
     """One game: what each player minimises, from logits of any shape to a scalar."""
@@ -32,9 +32,13 @@ class Objective:
     boundary: float | None  # a logit above it says "real"; None: the midpoint of the two means
     relative: bool = False  # the generator's part needs the real logits too
 
+    def divide(self, real: Tensor, fake: Tensor) -> Tensor | float:
+        """The logit above which a patch is called real."""
+        return (real.mean() + fake.mean()) / 2 if self.boundary is None else self.boundary
+
     def told_apart(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Shares of the real and of the fake logits that lie on their own side of the boundary."""
-        boundary = (real.mean() + fake.mean()) / 2 if self.boundary is None else self.boundary
+        boundary = self.divide(real, fake)
         return (real > boundary).float().mean(), (fake < boundary).float().mean()
 
 
