@@ -27,7 +27,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any', 'parse_size', 'data_pack',
            'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #260bda94
+# %% ../nbs/62_cli.ipynb #0907baf6
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -57,7 +57,7 @@ def ablate(
     recipe: Recipe = "",
     seeds: Annotated[int, typer.Option(help="runs of each row, with seeds 0, 1, …")] = 1,
     rows: Annotated[
-        str | None, typer.Option(help="names with commas between them; usual and placebos stand for several; default: usual")
+        str | None, typer.Option(help="names with commas between them, or usual (the default), placebos")
     ] = None,
     data: Data = "",
     device: Device = "auto",
