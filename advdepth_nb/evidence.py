@@ -308,12 +308,14 @@ def sign_flip(
     count = len(right) * len(left) - np.searchsorted(right, enough - left).sum()
     return min(1.0, 2 * count / 2.0**n), min(1.0, 2 / 2.0**n)
 
-# %% ../nbs/42_evidence.ipynb #d3fcd825
+# %% ../nbs/42_evidence.ipynb #f758a2b6
 VERDICTS = ("helps", "hurts", "equivalent", "no evidence", "regularisation", "invalid")
 
 
 def _holm(p: np.ndarray) -> np.ndarray:
     """Adjusted by Holm; what could not be tested counts as 1 in the family and stays NaN."""
+    if len(p) < 2:
+        return p  # multipletests collects garbage in every call, which takes longer than all the rest
     adjusted = multipletests(np.nan_to_num(p, nan=1.0), method="holm")[1]
     return np.where(np.isnan(p), np.nan, adjusted)
 
