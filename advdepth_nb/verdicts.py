@@ -21,7 +21,7 @@ from .training import write_atomically
 # %% auto #0
 __all__ = ['COLOURS', 'weigh', 'plot_forest', 'weigh_all', 'write_verdicts', 'forests']
 
-# %% ../nbs/58_verdicts.ipynb #c6c3676d
+# %% ../nbs/58_verdicts.ipynb #fa05321d
 def weigh(
     records: Records,
     protocol: str,
@@ -32,7 +32,7 @@ def weigh(
     ValueError where there is no other row to compare, or where two seeds of each are missing.
     """
     study, system = STUDIES[study_of(records)], system_of(records)
-    reference, *rows = network_rows(records, protocol)
+    reference, *rows = network_rows(records, protocol) or [""]
     if not rows:
         raise ValueError(f"protocol {protocol} has no row beside its reference, so there is nothing to compare")
     images = records.images[(records.images["protocol"] == protocol) & records.images["row"].isin([reference, *rows])]
