@@ -308,7 +308,7 @@ def sign_flip(
     count = len(right) * len(left) - np.searchsorted(right, enough - left).sum()
     return min(1.0, 2 * count / 2.0**n), min(1.0, 2 / 2.0**n)
 
-# %% ../nbs/42_evidence.ipynb #f758a2b6
+# %% ../nbs/42_evidence.ipynb #e98b9018
 VERDICTS = ("helps", "hurts", "equivalent", "no evidence", "regularisation", "invalid")
 
 
@@ -344,7 +344,7 @@ def _measure(pair: Paired, margin: float, level: float, compared: int, resamples
         "relative": difference / abs(reference) if reference else np.nan, "margin": margin * abs(reference),
         "p_signflip": flip, "p_signflip_floor": floor,
     }  # fmt: skip
-    if s < 2 or c < 2:
+    if s < 2 or c < 2 or all((means == means[:1]).all() for means in (pair.row, pair.reference)):
         return line
     found, ours = sources(z), crossed_interval(z, level)
     inside = line["margin"] - abs(difference)
@@ -364,14 +364,16 @@ def _measure(pair: Paired, margin: float, level: float, compared: int, resamples
         ),
     }  # fmt: skip
 
-# %% ../nbs/42_evidence.ipynb #f08f73c9
+# %% ../nbs/42_evidence.ipynb #eccfc816
 def _untestable(line: Mapping) -> str:
     """Why a row cannot be judged at all; empty if it can."""
     if line["seeds"] and not line["images"]:
         return "no image has a value in both rows for every seed"
     if line["seeds"] < 2:
         return f"{('no seed', 'one seed')[line['seeds']]} in common: the spread over seeds is unknown"
-    return "one scene: the spread over scenes is unknown" if line["scenes"] < 2 else ""
+    if line["scenes"] < 2:
+        return "one scene: the spread over scenes is unknown"
+    return "every seed has the same values: the spread over seeds is unknown" if np.isnan(line["p"]) else ""
 
 
 def _verdict(line: Mapping, alpha: float, margin: float, family: str) -> tuple[str, str]:
@@ -427,7 +429,7 @@ def _ask_placebos(
         told = "" if np.isnan(p_placebo) else f" (p {p_placebo:.2g})"
         table.loc[i, ["verdict", "rule"]] = word, rule + told
 
-# %% ../nbs/42_evidence.ipynb #98df4974
+# %% ../nbs/42_evidence.ipynb #855b78c3
 COLUMNS_OF_EVIDENCE = (
     "row", "metric", "better", "verdict", "rule", "reference_value", "value", "difference", "low", "high", "error",
     "df", "p", "p_holm", "p_equivalence", "p_equivalence_holm", "p_placebo", "margin", "boot_low", "boot_high",
@@ -469,6 +471,8 @@ def evidence(
     if not rows or reference in rows:
         raise ValueError(f"name at least one row beside the reference {reference!r}, and not the reference itself")
     metrics = scores.metrics if metrics is None else list(metrics)
+    if not metrics or any(len(set(names)) < len(names) for names in (rows, metrics)):
+        raise ValueError("name at least one metric, and every row and metric once: each one named adds a comparison")
     invalid = dict(invalid or {})
     placebo = {r: [p] if isinstance(p, str) else list(p) for r, p in (placebo or {}).items()}
     for name in (*rows, *invalid, *placebo, *(p for named in placebo.values() for p in named)):
@@ -529,7 +533,7 @@ def reachable(
     ]  # fmt: skip
     return pd.DataFrame(lines, columns=["verdict", "reachable", "why"])
 
-# %% ../nbs/42_evidence.ipynb #359e1da5
+# %% ../nbs/42_evidence.ipynb #35499938
 def _percent(part: float, whole: float) -> str:
     return f"{100 * part / abs(whole):+.2g} %" if whole else f"{part:+.3g}"
 
@@ -543,11 +547,11 @@ def _sentence(line: Mapping) -> str:
     if np.isnan(line["p"]):
         return f"{name}: no verdict, {line['rule']}{notes}."
     change, low, high = (_percent(line[c], line["reference_value"]) for c in ("difference", "low", "high"))
-    word = {"no evidence": "no evidence", "equivalent": "equivalent", "regularisation": "no more than regularisation"}
+    word = "no more than regularisation" if line["verdict"] == "regularisation" else line["verdict"]
     seen = ""
     if line["verdict"] == "no evidence":
         seen = f"; this study sees differences from {_percent(line['smallest_visible'], line['reference_value'])[1:]}"
-    return f"{name}: **{word.get(line['verdict'], line['verdict'])}**, {change} ({low} to {high}){seen}{notes}."
+    return f"{name}: **{word}**, {change} ({low} to {high}){seen}{notes}."
 
 
 def in_words(
