@@ -26,10 +26,11 @@ from .metrics import Protocol, at_protocol
 __all__ = ['DAMAGES', 'BOUNDARY_METRICS', 'BANDS', 'BAND_NAMES', 'KIND_NAMES', 'HU_THRESHOLDS', 'SI_THRESHOLDS', 'CANNY',
            'SMOOTH', 'CREASE', 'OCCLUSION', 'STRENGTHS', 'UNITS', 'blur', 'shift', 'waves', 'flying', 'scale', 'tilt',
            'Measure', 'measure_of', 'whole_inside', 'checked', 'tally', 'precision_recall_f1', 'cell_of',
-           'edge_strength', 'hu_edges', 'ratio_edges', 'over_thresholds', 'ridges', 'canny', 'boundary_error', 'bends',
-           'whole_cells', 'fit_plane', 'large_labels', 'planar_regions', 'label_parts', 'plane_errors', 'depth_normals',
-           'angle_between', 'normal_errors', 'curvature_errors', 'edge_kinds', 'cell_sums', 'by_place', 'edge_scores',
-           'boundary_scores', 'score_boundaries', 'imperfect', 'under_damage', 'relative', 'plot_response']
+           'edge_strength', 'hu_edges', 'ratio_edges', 'over_thresholds', 'ridges', 'canny', 'boundary_error',
+           'whole_cells', 'fit_plane', 'large_labels', 'proposed_planes', 'planar_regions', 'plane_errors',
+           'depth_normals', 'angle_between', 'normal_errors', 'bends', 'curvature_errors', 'edge_kinds', 'cell_sums',
+           'by_place', 'edge_scores', 'boundary_scores', 'score_boundaries', 'imperfect', 'under_damage', 'relative',
+           'plot_response']
 
 # %% ../nbs/41_boundaries.ipynb #f3bbfbd9
 def blur(depth: Tensor, sigma: float) -> Tensor:
@@ -302,24 +303,7 @@ def boundary_error(
         found.append((near.mean() if len(near) else limit, np.minimum(back, limit).mean()))
     return tuple(torch.tensor(found, dtype=torch.float32, device=pred_edges.device).view(-1, 2).T)
 
-# %% ../nbs/41_boundaries.ipynb #12cd9732
-def bends(
-    depth: Tensor,  # (B,1,H,W) metres, > 0
-    camera: Camera,
-    cells: int = 80,  # across the frame
-) -> Tensor:
-    """How far the surface turns from one square cell to the next, along u, along v and across, `(B,3,h,w)`, radians
-    while small; 0 on the border. A cell is a block of pixels, of which inverse depth is averaged."""
-    size = max(round(depth.shape[-1] / cells), 1)
-    inverse = F.avg_pool2d(1 / depth, size)
-    middle = inverse[..., 1:-1, 1:-1]
-    uu = inverse[..., 1:-1, 2:] + inverse[..., 1:-1, :-2] - 2 * middle
-    vv = inverse[..., 2:, 1:-1] + inverse[..., :-2, 1:-1] - 2 * middle
-    uv = (inverse[..., 2:, 2:] + inverse[..., :-2, :-2] - inverse[..., 2:, :-2] - inverse[..., :-2, 2:]) / 4
-    fx, fy = camera.fx / size, camera.fy / size
-    return F.pad(torch.cat([fx * uu, fy * vv, (2 * fx * fy) ** 0.5 * uv], 1) / middle, (1, 1, 1, 1))
-
-
+# %% ../nbs/41_boundaries.ipynb #415baa5f
 def whole_cells(
     mask: Tensor,  # (B,1,H,W) bool
     cells: int = 80,  # across the frame
@@ -349,32 +333,58 @@ def large_labels(
     return (count >= max(smallest * labels.numel(), 1)).nonzero().flatten().tolist()
 
 
+def proposed_planes(
+    inverse: Tensor,  # (B,1,h,w) 1/metres, of cells
+    u: Tensor,  # (h,w) coordinates of the cells, evenly spaced ...
+    v: Tensor,  # (h,w)
+    every: int = 3,  # cells
+) -> Tensor:
+    """Planes of inverse depth a u + b v + c through every third cell, from the slopes around it, `(B,K,3)`."""
+    smooth = F.avg_pool2d(inverse, 3, 1)
+    u, v = u[3:-3, 3:-3], v[3:-3, 3:-3]
+    a = (smooth[..., 2:-2, 4:] - smooth[..., 2:-2, :-4]) / (4 * (u[0, 1] - u[0, 0]))
+    b = (smooth[..., 4:, 2:-2] - smooth[..., :-4, 2:-2]) / (4 * (v[1, 0] - v[0, 0]))
+    planes = torch.cat([a, b, smooth[..., 2:-2, 2:-2] - a * u - b * v], 1)
+    return planes[..., ::every, ::every].flatten(2).mT
+
+
 def planar_regions(
     depth: Tensor,  # (B,1,H,W) metres, > 0
     mask: Tensor,  # (B,1,H,W) bool
-    camera: Camera,
-    turn: float = 3.0,  # degrees from cell to cell that count as none
-    uneven: float = 0.01,  # share of its distance by which a plane may deviate
+    tolerance: float = 0.01,  # share of the depth by which a cell may lie off its plane
     smallest: float = 0.05,  # share of the frame
-    cells: int = 80,  # across the frame
+    cells: int = 60,  # across the frame
 ) -> Tensor:
-    """Planes of the true depth, numbered from 1; 0 is none. `(B,1,H,W)` int64."""
+    """Planes of the true depth, the largest first, numbered from 1; 0 is none. `(B,1,H,W)` int64."""
     size = max(round(depth.shape[-1] / cells), 1)
-    flat = (torch.rad2deg(bends(depth, camera, cells).norm(dim=1, keepdim=True)) < turn) & whole_cells(mask, cells)
-    middles = 1 / F.avg_pool2d(1 / depth, size) * F.avg_pool2d(camera.rays(depth.device), size)
-    regions = torch.zeros(flat.shape, dtype=torch.long, device=depth.device)
-    for region, points, parts in zip(regions[:, 0], middles, label_parts(flat)):
-        for part in large_labels(parts, smallest):
-            here = points[:, parts == part]
-            if fit_plane(here)[1] < uneven * here[2].median():
-                region[parts == part] = part
-    regions = regions.repeat_interleave(size, 2).repeat_interleave(size, 3)
+    inverse, whole = F.avg_pool2d(1 / depth, size), whole_cells(mask, cells)
+    regions = torch.zeros_like(whole, dtype=torch.long)
+    v, u = torch.meshgrid(*(torch.linspace(-1, 1, n, device=depth.device) for n in inverse.shape[-2:]), indexing="ij")
+    if min(u.shape) >= 8:
+        at = torch.stack([u, v, torch.ones_like(u)]).flatten(1)
+        for region, planes, w, free in zip(regions, proposed_planes(inverse, u, v), inverse.flatten(1), whole.flatten(1)):
+            region.view(-1)[:] = _greedy_planes(planes, at / w, free, tolerance, smallest)
+    same = F.max_pool2d(regions.float(), 3, 1, 1) == -F.max_pool2d(-regions.float(), 3, 1, 1)
+    regions = torch.where(same, regions, 0).repeat_interleave(size, 2).repeat_interleave(size, 3)
     return F.pad(regions, (0, depth.shape[3] - regions.shape[3], 0, depth.shape[2] - regions.shape[2]))
 
 
-def label_parts(chosen: Tensor) -> list[Tensor]:
-    """Connected parts of each image of `(B,1,h,w)` bool, numbered from 1, `(h,w)` int64."""
-    return [torch.from_numpy(label(x)[0]).long().to(chosen.device) for x in chosen[:, 0].cpu().numpy()]
+def _greedy_planes(planes: Tensor, at: Tensor, free: Tensor, tolerance: float, smallest: float) -> Tensor:
+    """Number of the plane of each cell, `(N,)`: again and again the proposal `(K,3)` that most free cells lie on."""
+    number, ridge = torch.zeros_like(free, dtype=torch.long), 1e-6 * torch.eye(3, device=at.device)
+    on = lambda plane: (plane @ at - 1).abs() < tolerance  # noqa: E731  `at` is (u, v, 1) / inverse depth
+    near = on(planes)
+    while len(planes):
+        best = (near & free).sum(1).argmax()
+        chosen = near[best] & free
+        if chosen.sum() < smallest * len(free):
+            break
+        for _ in range(2):
+            x = at[:, chosen]
+            chosen = on(torch.linalg.solve(x @ x.T + ridge, x.sum(1))) & free
+        number[chosen] = number.max() + 1
+        free, near[best] = free & ~chosen, False
+    return number
 
 
 def plane_errors(
@@ -439,7 +449,24 @@ def normal_errors(
         true = normals
     return angle_between(depth_normals(pred, camera), true), counted
 
-# %% ../nbs/41_boundaries.ipynb #b06ff3d2
+# %% ../nbs/41_boundaries.ipynb #6225b6e3
+def bends(
+    depth: Tensor,  # (B,1,H,W) metres, > 0
+    camera: Camera,
+    cells: int = 80,  # across the frame
+) -> Tensor:
+    """How far the surface turns from one square cell to the next, along u, along v and across, `(B,3,h,w)`, radians
+    while small; 0 on the border. A cell is a block of pixels, of which inverse depth is averaged."""
+    size = max(round(depth.shape[-1] / cells), 1)
+    inverse = F.avg_pool2d(1 / depth, size)
+    middle = inverse[..., 1:-1, 1:-1]
+    uu = inverse[..., 1:-1, 2:] + inverse[..., 1:-1, :-2] - 2 * middle
+    vv = inverse[..., 2:, 1:-1] + inverse[..., :-2, 1:-1] - 2 * middle
+    uv = (inverse[..., 2:, 2:] + inverse[..., :-2, :-2] - inverse[..., 2:, :-2] - inverse[..., :-2, 2:]) / 4
+    fx, fy = camera.fx / size, camera.fy / size
+    return F.pad(torch.cat([fx * uu, fy * vv, (2 * fx * fy) ** 0.5 * uv], 1) / middle, (1, 1, 1, 1))
+
+
 def curvature_errors(
     pred: Tensor,  # (B,1,H,W) metres
     target: Tensor,  # (B,1,H,W) metres
@@ -496,7 +523,7 @@ def _jumps(inverse: Tensor, mask: Tensor, axis: int, jump: float) -> Tensor:
         edge.narrow(axis, k, n).logical_or_(broken)
     return edge
 
-# %% ../nbs/41_boundaries.ipynb #bcbc042e
+# %% ../nbs/41_boundaries.ipynb #efe05da5
 def cell_sums(
     values: Tensor,  # (B,1,h,w)
     counted: Tensor,  # (B,1,h,w) bool
@@ -568,7 +595,7 @@ def boundary_scores(
     )
     true_edges = canny(target, mask) if true_edges is None else true_edges & mask
     scores["dbe_acc"], scores["dbe_comp"] = boundary_error(canny(pred, mask), true_edges)
-    planes = planar_regions(target, mask, camera) if planes is None else planes
+    planes = planar_regions(target, mask) if planes is None else planes
     scores["pe_plan"], scores["pe_ori"] = plane_errors(pred, target, mask, camera, planes)
 
     angle, counted = normal_errors(pred, target, mask, camera, normals)

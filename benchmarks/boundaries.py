@@ -43,13 +43,13 @@ def parts(size: tuple[int, int], repeats: int) -> None:
     torch.set_num_threads(1)
     (pred, truth), camera = pair(size, 3), NYU_CAMERA.resized(*size)
     mask, group = torch.ones_like(truth, dtype=torch.bool), torch.zeros_like(truth, dtype=torch.long)
-    edges, planes = b.canny(truth, mask), b.planar_regions(truth, mask, camera)
+    edges, planes = b.canny(truth, mask), b.planar_regions(truth, mask)
     calls = {
         "Hu's edges": lambda: b.hu_edges(pred, truth, mask, group),
         "scale-invariant contours": lambda: b.ratio_edges(pred, truth, mask, group),
         "Canny's edges, of one map": lambda: b.canny(pred, mask),
         "distances between edges": lambda: b.boundary_error(b.canny(pred, mask), edges),
-        "planar regions of the truth": lambda: b.planar_regions(truth, mask, camera),
+        "planar regions of the truth": lambda: b.planar_regions(truth, mask),
         "plane errors": lambda: b.plane_errors(pred, truth, mask, camera, planes),
         "normals": lambda: b.normal_errors(pred, truth, mask, camera),
         "curvature": lambda: b.curvature_errors(pred, truth, mask, camera),
