@@ -21,17 +21,18 @@ from .stereo_losses import STEREO_TERMS
 from .training import SCHEDULES
 
 # %% auto #0
-__all__ = ['PRECISIONS', 'DEPTH_RECIPES', 'DEPTH_SCALES', 'Row', 'STEREO_RECIPES', 'STEREO_SCALES', 'TRANSLATION_RECIPES',
-           'TRANSLATION_SCALES', 'RECIPES', 'SCALES', 'STUDIES', 'SHARED', 'World', 'Experiment', 'with_setting',
-           'choose', 'DepthExperiment', 'configure', 'baseline', 'adv', 'adv_ssim', 'sqrt_adv', 'balanced_adv_ssim',
-           'balanced_adv', 'ssim', 'balanced_ssim', 'sqrel_adv', 'adv_conditional', 'relativistic', 'adv_frozen',
-           'adv_detached', 'adv_random', 'adv_shuffled', 'mean_depth', 'start', 'StereoExperiment', 'stereo_baseline',
-           'full', 'no_consistency', 'no_smoothness', 'no_reconstruction', 'adversarial_0_001', 'adversarial_0_1',
-           'adversarial_0_5', 'ssim_85', 'multiscale', 'mean_disparity', 'TranslationExperiment', 'l1',
-           'adversary_only', 'both', 'unconditional', 'noiseless', 'cross_entropy', 'grey', 'commonest', 'Study',
-           'experiment', 'as_settings', 'from_settings']
+__all__ = ['PRECISIONS', 'DEPTH_RECIPES', 'DEPTH_SCALES', 'Row', 'SWEPT', 'SHARES', 'CONSTRAINTS', 'PLAYERS', 'STEREO_RECIPES',
+           'STEREO_SCALES', 'STEREO_CONSTRAINTS', 'STEREO_PLAYERS', 'TRANSLATION_RECIPES', 'TRANSLATION_SCALES',
+           'RECIPES', 'SCALES', 'STUDIES', 'SHARED', 'World', 'Experiment', 'with_setting', 'choose', 'DepthExperiment',
+           'configure', 'baseline', 'adv', 'adv_ssim', 'sqrt_adv', 'balanced_adv_ssim', 'balanced_adv', 'ssim',
+           'balanced_ssim', 'sqrel_adv', 'adv_conditional', 'relativistic', 'baseline_compute', 'adv_frozen',
+           'adv_detached', 'adv_random', 'adv_shuffled', 'mean_depth', 'start', 'log_depth', 'StereoExperiment',
+           'stereo_baseline', 'full', 'no_consistency', 'no_smoothness', 'no_reconstruction', 'adversarial_0_001',
+           'adversarial_0_1', 'adversarial_0_5', 'ssim_85', 'stereo_compute', 'multiscale', 'mean_disparity',
+           'TranslationExperiment', 'l1', 'adversary_only', 'both', 'unconditional', 'noiseless', 'cross_entropy',
+           'grey', 'commonest', 'Study', 'experiment', 'as_settings', 'from_settings']
 
-# %% ../nbs/50_experiments.ipynb #c730eb3a
+# %% ../nbs/50_experiments.ipynb #af915187
 @dataclass(frozen=True)
 class World:
     """How much of a synthetic world is rendered for a scale; ignored when real data is given."""
@@ -75,7 +76,11 @@ class Experiment:
     precision: str = "32-true"  # Lightning Fabric's names
     workers: int = 0  # processes that load data
     select: str = "last"  # or "best_val": the epoch with the lowest error on held-out training scenes
-    validation: float = 0.1  # share of the training scenes held out when select is "best_val"
+    judge: str = "test"  # the split the run is scored on; or "validation": held-out training scenes, for choosing
+    validation: float = 0.1  # share of the training scenes held out for either
+    shares: Mapping[str, float] = field(default_factory=dict)  # term -> its share of the gradient, which sets its weight
+    trials: int = 1  # settings that were tried before this one was chosen, itself included
+    compensate: bool = False  # no second player, but its floating-point operations spent on more steps
 
     @classmethod
     def terms(cls, recipe: str) -> set[str]:
@@ -112,6 +117,16 @@ class Experiment:
             raise ValueError(f"the weight of {odd[0]} must be a finite number, not {self.losses[odd[0]]}")
         if self.select not in ("last", "best_val"):
             raise ValueError(f"select must be 'last' or 'best_val', not {self.select!r}")
+        if self.judge not in ("test", "validation"):
+            raise ValueError(f"judge must be 'test' or 'validation', not {self.judge!r}")
+        if self.judge == "validation" and self.select == "best_val":
+            raise ValueError("scenes that choose the epoch cannot judge it: leave select at 'last', or judge at 'test'")
+        if unknown := set(self.shares) - set(self.losses):
+            raise ValueError(f"a share of '{min(unknown)}', which this row does not have; add it to losses")
+        if any(not share > 0 for share in self.shares.values()) or not sum(self.shares.values()) < 1:
+            raise ValueError(f"shares must be above 0 and in all below 1, not {dict(self.shares)}")
+        if self.compensate and ("adversarial" in self.losses or self.adversary is None):
+            raise ValueError("compensate spends a second player's operations: it needs one described, and none playing")
         if self.lr_schedule not in SCHEDULES:
             raise ValueError(f"lr_schedule must be one of {', '.join(SCHEDULES)}, not {self.lr_schedule!r}")
         if self.precision not in PRECISIONS:
@@ -233,7 +248,7 @@ DEPTH_SCALES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../nbs/50_experiments.ipynb #08c94458
+# %% ../nbs/50_experiments.ipynb #96fe33d6
 Row = Callable[[str, str], Experiment]
 
 
@@ -309,6 +324,11 @@ def relativistic(scale: str, recipe: str) -> Experiment:
     return replace(e, adversary=player)
 
 
+def baseline_compute(scale: str, recipe: str) -> Experiment:
+    """Control of `adv`: the baseline, given the adversary's floating-point operations as more steps of its own."""
+    return replace(baseline(scale, recipe), compensate=True)
+
+
 def adv_frozen(scale: str, recipe: str) -> Experiment:
     """Placebo of `adv`: a random discriminator that never learns."""
     return _placebo("frozen", adv(scale, recipe))
@@ -346,6 +366,45 @@ def start(scale: str, recipe: str) -> Experiment:
 
 def _instead_of_log_depth(term: str, e: Experiment) -> dict[str, float]:
     return {term if name == "log_depth" else name: weight for name, weight in e.losses.items()}
+
+# %% ../nbs/50_experiments.ipynb #c69b92de
+SWEPT = ("gradient", "surface_normal", "ssim_depth", "adversarial")
+SHARES = (0.03, 0.1, 0.3, 0.6)
+
+
+def log_depth(scale: str, recipe: str) -> Experiment:
+    """The logarithmic term alone: what every share is a share beside."""
+    return replace(configure(DepthExperiment, {"log_depth": 1.0}, scale, recipe), judge="validation")
+
+
+def _of_share(term: str, share: float) -> Row:
+    def row(scale: str, recipe: str) -> Experiment:
+        e = log_depth(scale, recipe)
+        return replace(e, losses={**e.losses, term: 1.0}, shares={term: share})
+
+    row.__doc__ = f"{term} with {share:.0%} of the gradient, beside the logarithmic term."
+    return row
+
+# %% ../nbs/50_experiments.ipynb #b8028d73
+CONSTRAINTS = {
+    "depth": {"log_depth": 1.0},
+    "gradient": {"log_depth": 1.0, "gradient": 1.0},
+    "normal": {"log_depth": 1.0, "gradient": 1.0, "surface_normal": 1.0},
+}
+PLAYERS = {"none": baseline, "lsgan": adv, "conditional": adv_conditional, "relativistic": relativistic}
+
+
+def _constrained(constraint: str, player: str) -> Row:
+    def row(scale: str, recipe: str) -> Experiment:
+        e = PLAYERS[player](scale, recipe)
+        return replace(e, losses={**CONSTRAINTS[constraint], **_only_adversarial(e)})
+
+    row.__doc__ = f"Terms up to {constraint}, adversary: {player}."
+    return row
+
+
+def _only_adversarial(e: Experiment) -> dict[str, float]:
+    return {name: weight for name, weight in e.losses.items() if name == "adversarial"}
 
 # %% ../nbs/50_experiments.ipynb #7c1c7cdb
 @dataclass(frozen=True, kw_only=True)
@@ -421,7 +480,7 @@ STEREO_SCALES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../nbs/50_experiments.ipynb #eae9de1f
+# %% ../nbs/50_experiments.ipynb #85e10cfc
 def stereo_baseline(scale: str, recipe: str) -> Experiment:
     """Reconstruction, consistency and smoothness, no adversary: what every other row is measured against."""
     terms = {"reconstruction": 1.0, "consistency": 1.0, "smoothness": 0.1}
@@ -469,10 +528,35 @@ def ssim_85(scale: str, recipe: str) -> Experiment:
     return replace(full(scale, recipe), ssim_share=0.85)
 
 
+def stereo_compute(scale: str, recipe: str) -> Experiment:
+    """Control of `full`: the baseline, given the adversary's floating-point operations as more steps of its own."""
+    return replace(stereo_baseline(scale, recipe), compensate=True)
+
+
 def multiscale(scale: str, recipe: str) -> Experiment:
     """A discriminator at two sizes sees more than patches (Wang et al. 2018): the page's "bigger network"."""
     e = full(scale, recipe)
     return replace(e, adversary=replace(e.adversary, scales=2))
+
+
+STEREO_CONSTRAINTS = {
+    "l1": {"reconstruction": 1.0},
+    "consistency": {"reconstruction": 1.0, "consistency": 1.0},
+    "smoothness": {"reconstruction": 1.0, "consistency": 1.0, "smoothness": 0.1},  # and SSIM in the reconstruction
+}
+STEREO_PLAYERS = {"none": stereo_baseline, "vanilla": full, "lsgan": full}
+
+
+def _constrained_views(constraint: str, player: str) -> Row:
+    def row(scale: str, recipe: str) -> Experiment:
+        e = STEREO_PLAYERS[player](scale, recipe)
+        rules = replace(e.adversary, objective="lsgan") if player == "lsgan" else e.adversary
+        ssim_share = 0.85 if constraint == "smoothness" else 0.0
+        losses = {**STEREO_CONSTRAINTS[constraint], **_only_adversarial(e)}
+        return replace(e, losses=losses, adversary=rules, ssim_share=ssim_share)
+
+    row.__doc__ = f"Terms up to {constraint}, adversary: {player}."
+    return row
 
 
 def mean_disparity(scale: str, recipe: str) -> Experiment:
@@ -601,7 +685,7 @@ def commonest(scale: str, recipe: str, task: str) -> Experiment:
     """What is known without looking: the commonest class of each pixel in the training data."""
     return replace(l1(scale, recipe, task), network="commonest", losses={}, adversary=None, noise=False)
 
-# %% ../nbs/50_experiments.ipynb #1b8698c0
+# %% ../nbs/50_experiments.ipynb #e5c15662
 RECIPES = {"depth": DEPTH_RECIPES, "stereo": STEREO_RECIPES, "translation": TRANSLATION_RECIPES}
 SCALES = {"depth": DEPTH_SCALES, "stereo": STEREO_SCALES, "translation": TRANSLATION_SCALES}
 
@@ -618,6 +702,7 @@ class Study:
     starts: Mapping[str, Row] = field(default_factory=dict)  # what rows may begin from
     beside: Mapping[str, Row] = field(default_factory=dict)
     placebos: Mapping[str, str] = field(default_factory=dict)  # row of `beside` -> the row whose placebo it is
+    axes: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # row -> what constrains it, and its adversary
 
     @property
     def groups(self) -> dict[str, list[str]]:
@@ -650,12 +735,25 @@ def _for_task(task: str, *rows: Row) -> dict[str, Row]:
 
 _PIX2PIX = (l1, adversary_only, both, unconditional, noiseless)
 
+
+def _crossed(
+    system: str, recipe: str, data: str, constraints: Mapping[str, Any], players: Mapping[str, Any],
+    row: Callable[[str, str], Row], **keys: Any,
+) -> Study:  # fmt: skip
+    """Every constraint with every second player, by names like `gradient_lsgan`; `gradient` has none."""
+    pairs = {(c if p == "none" else f"{c}_{p}"): (c, p) for c in constraints for p in players}
+    return Study(system, recipe, data, {name: row(*pair) for name, pair in pairs.items()}, {}, axes=pairs, **keys)
+
+
 STUDIES: dict[str, Study] = {
     "table1": Study(
         "depth", "report", "rooms",
         rows=_named(baseline, adv, adv_ssim, sqrt_adv, balanced_adv_ssim, balanced_adv, ssim, balanced_ssim),
         references=_named(mean_depth), starts=_named(start),
-        beside=_named(sqrel_adv, adv_conditional, relativistic, adv_frozen, adv_detached, adv_random, adv_shuffled),
+        beside=_named(
+            sqrel_adv, adv_conditional, relativistic, baseline_compute, adv_frozen, adv_detached, adv_random,
+            adv_shuffled,
+        ),
         placebos={
             "adv_frozen": "adv", "adv_detached": "adv", "adv_random": "adv", "adv_shuffled": "adv_conditional"
         },
@@ -666,12 +764,22 @@ STUDIES: dict[str, Study] = {
             full, no_consistency, no_smoothness, no_reconstruction, adversarial_0_001, adversarial_0_1,
             adversarial_0_5, ssim_85, multiscale,
         ),
-        references=_named(mean_disparity),
+        references=_named(mean_disparity), beside={"baseline_compute": stereo_compute},
     ),
     "translate": Study(
         "translation", "pix2pix", "fields",
         rows=_for_task("colour", *_PIX2PIX) | _for_task("segment", *_PIX2PIX, cross_entropy),
         references=_for_task("colour", grey) | _for_task("segment", commonest),
+    ),
+    "weights": Study(
+        "depth", "report", "rooms", references={}, starts=_named(start),
+        rows={"log_depth": log_depth} | {
+            f"{term}_{100 * share:.0f}": _of_share(term, share) for term in SWEPT for share in SHARES
+        },
+    ),
+    "constraint": _crossed("depth", "report", "rooms", CONSTRAINTS, PLAYERS, _constrained, starts=_named(start)),
+    "stereo_constraint": _crossed(
+        "stereo", "stereo_gan", "fields", STEREO_CONSTRAINTS, STEREO_PLAYERS, _constrained_views
     ),
 }  # fmt: skip
 

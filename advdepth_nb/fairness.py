@@ -59,12 +59,13 @@ def decoder_ratio(run: Training) -> float:
     against = size(others) if others else 0.0
     return size(["adversarial"]) / against if against else float("nan")
 
-# %% ../nbs/32_fairness.ipynb #a5591db0
+# %% ../nbs/32_fairness.ipynb #03304efe
 @contextmanager
 def undisturbed(run: Training) -> Iterator[None]:
     """Evaluation mode and borrowed random numbers inside; afterwards everything is as it was."""
-    modules = [*run.task.net.modules(), *run.adversary.network.modules()]
-    modes, state = [m.training for m in modules], run.adversary.generator.get_state()
+    player = run.adversary
+    modules = [*run.task.net.modules(), *(player.network.modules() if player else ())]
+    modes, state = [m.training for m in modules], player and player.generator.get_state()
     cuda = [run.fabric.device] if run.fabric.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=cuda):
@@ -75,7 +76,8 @@ def undisturbed(run: Training) -> Iterator[None]:
     finally:
         for module, mode in zip(modules, modes):
             module.training = mode
-        run.adversary.generator.set_state(state)
+        if player:
+            player.generator.set_state(state)
 
 
 def shown(run: Training, raw: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -113,7 +115,7 @@ def raw_batches(
     chosen = torch.linspace(0, len(data) - 1, count * batch).long().view(count, batch)
     return [default_collate([data[i] for i in row]) for row in chosen.tolist()]
 
-# %% ../nbs/32_fairness.ipynb #927092fc
+# %% ../nbs/32_fairness.ipynb #5091a09a
 class Watch(History):
     """One row per look: `real` and `fake` held-out accuracy, `share` and `ratio` of the adversarial gradient."""
 
@@ -134,7 +136,7 @@ class Watch(History):
         if run.adversary is None:
             raise ValueError("a run without an adversary has no game to watch; leave Watch out of its callbacks")
         super().before_fit(run)
-        self.every = self.every or max(1, run.epochs * run.steps_per_epoch // self.looks)
+        self.every = self.every or max(1, run.steps // self.looks)
 
     def before_backward(self, run: Training) -> None:
         if (run.step + 1) % self.every == 0:

@@ -28,11 +28,15 @@ from .training import write_atomically
 
 # %% auto #0
 __all__ = ['BUDGET', 'NOTES', 'published', 'system_of', 'study_of', 'row_order', 'network_rows', 'protocols_of', 'ours',
-           'columns_of', 'readable', 'is_synthetic', 'caption', 'describe', 'write_tables', 'as_html', 'save',
-           'spread_out', 'one_run', 'plot_curves', 'plot_image_errors', 'curves', 'inference_ms', 'check_same_network']
+           'columns_of', 'readable', 'costs', 'unequal', 'is_synthetic', 'caption', 'describe', 'write_tables',
+           'as_html', 'save', 'spread_out', 'one_run', 'plot_curves', 'plot_image_errors', 'curves', 'inference_ms',
+           'check_same_network']
 
-# %% ../nbs/54_report.ipynb #eb66aad5
-BUDGET = {"images": "images", "generator_steps": "G steps", "discriminator_steps": "D steps", "seconds": "seconds"}
+# %% ../nbs/54_report.ipynb #58ba9cff
+BUDGET = {
+    "images": "images", "generator_steps": "G steps", "discriminator_steps": "D steps", "teraflops": "TFLOP",
+    "seconds": "seconds", "peak_memory_mb": "peak MB", "trials": "trials",
+}  # fmt: skip
 
 
 def published(study: str = "table1") -> pd.DataFrame:
@@ -82,7 +86,7 @@ def ours(records: Records) -> pd.DataFrame:
     system = system_of(records)
     means = summaries(records.images, records.runs["system"].iloc[0])
     order = row_order(means["row"], study_of(records))
-    budget = records.runs.groupby("row")[list(BUDGET)].mean()
+    budget = records.runs.set_index("row").reindex(columns=list(BUDGET)).groupby(level="row").mean()
     lines = []
     for (protocol, row), part in means.groupby(["protocol", "row"], sort=False):
         line = {"protocol": protocol, "row": row, "seeds": len(part)}
@@ -95,7 +99,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["protocol"] = pd.Categorical(table["protocol"], protocols_of(records), ordered=True)
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
 
-# %% ../nbs/54_report.ipynb #8ebbd84c
+# %% ../nbs/54_report.ipynb #0f7c79b8
 def _number(value: float) -> str:
     """Three decimals, or one from ten upwards."""
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.1f}"
@@ -121,15 +125,36 @@ def readable(records: Records, protocol: str) -> pd.DataFrame:
     table, columns = ours(records), columns_of(records, protocol)
     lines = []
     for _, line in table[table["protocol"] == protocol].iterrows():
-        steps = {label: f"{line[name]:,.0f}" for name, label in BUDGET.items()}
-        lines.append({"": str(line["row"]), **_cells(line, columns), "seeds": str(line["seeds"]), **steps, "note": ""})
+        lines.append({"": str(line["row"]), **_cells(line, columns), "seeds": str(line["seeds"]), "note": ""})
     known, both = set(table["row"]), published(study_of(records))
     shown = both["source"].isin(["report", "page"]) & (both["row"].isin(known) | (both["row"] == ""))
     for _, line in both[shown].iterrows():
-        blank = dict.fromkeys(["seeds", *BUDGET.values()], "")
-        lines.append({"": f"{line['method']} [published]", **_cells(line, columns), **blank, "note": line["note"]})
+        lines.append({"": f"{line['method']} [published]", **_cells(line, columns), "seeds": "", "note": line["note"]})
     table = pd.DataFrame(lines).set_index("")
     return table if table["note"].any() else table.drop(columns="note")
+
+
+def costs(records: Records) -> pd.DataFrame:
+    """What a run of each row was given, means over seeds, as text. TFLOP: 10^12 operations in all, both players'."""
+    table = ours(records).drop_duplicates("row").set_index("row")[list(BUDGET)]
+    text = table.map(lambda x: "–" if pd.isna(x) else f"{x:,.0f}" if x == round(x) or x >= 100 else f"{x:.3g}")
+    return text.rename(columns=BUDGET).rename_axis("")
+
+
+def unequal(records: Records, protocol: str) -> str:
+    """What rows were given unequally, in a sentence; empty if they are like for like.
+
+    Operations count from 1 % of difference.
+    """
+    table = ours(records)
+    table = table[table["row"].isin(network_rows(records, protocol))].drop_duplicates("row").set_index("row")
+    compared = {"images": 1.0, "generator_steps": 1.0, "teraflops": 1.01, "trials": 1.0}
+    ratios = {name: table[name].max() / table[name].min() for name, limit in compared.items()
+              if table[name].min() > 0 and table[name].max() > limit * table[name].min()}  # fmt: skip
+    if not ratios:
+        return ""
+    told = ", ".join(f"{BUDGET[name]} ({ratio:.2f} times from least to most)" for name, ratio in ratios.items())
+    return f"Rows were given unequally, so they are not like for like: {told}."
 
 
 def is_synthetic(data: str) -> bool:
@@ -158,8 +183,10 @@ def caption(records: Records, protocol: str) -> str:
     budget = records.runs[records.runs["row"].isin(network_rows(records, protocol))]
     if starts := sorted(set(budget["start"]) - {""}):
         text += f" Rows begin from the weights of `{'`, `'.join(starts)}`."
-    if budget["images"].nunique() > 1 or budget["generator_steps"].nunique() > 1:
-        text += " Rows differ in images or generator steps: they are not like for like."
+    if given := unequal(records, protocol):
+        text += f" {given}"
+    if unfair := sorted(set(budget.loc[budget["unfair"] != "", "row"])):
+        text += f" Invalid, since the game was not a fair one (see the verdicts): `{'`, `'.join(unfair)}`."
     if on_adversary := NOTES.get((study_of(records), records.runs["recipe"].iloc[0])):
         text += on_adversary
     if records.missing:
@@ -198,9 +225,11 @@ def write_tables(records: Records, folder: Path | str) -> dict[str, pd.DataFrame
     tables = {name: readable(records, name) for name in protocols_of(records)}
     told = {name: caption(records, name) for name in tables}
     parts = [f"**{n}**. {told[n]}\n\n{t.to_markdown(disable_numparse=True)}\n" for n, t in tables.items()]
+    parts.append(f"**What a run of each row was given**\n\n{costs(records).to_markdown(disable_numparse=True)}\n")
     write_atomically(folder / f"{study}.csv", lambda p: numbers.to_csv(p, index=False))
     write_atomically(folder / f"{study}.md", lambda p: p.write_text("\n".join(parts), encoding="utf-8"))
     page = "".join(f"<p><b>{n}</b>. {told[n]}</p>{as_html({n: t})}" for n, t in tables.items())
+    page += f"<p><b>What a run of each row was given</b></p>{as_html({'budget': costs(records)})}"
     page = f"<!doctype html><meta charset='utf-8'><title>{folder.name}</title><h1>{folder.name}</h1>{page}"
     write_atomically(folder / f"{study}.html", lambda p: p.write_text(page, encoding="utf-8"))
     return tables

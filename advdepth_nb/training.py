@@ -68,7 +68,7 @@ def learning_rate_factor(
             return min(1.0, (epochs - epoch) / (epochs - epochs // 2))
     raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
 
-# %% ../nbs/31_training.ipynb #43f1d1dc
+# %% ../nbs/31_training.ipynb #957a9875
 def generator_for(seed: int, epoch: int) -> torch.Generator:
     """The one source of randomness of an epoch: order, augmentation. A function of its arguments alone."""
     return torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 2_654_435_761 % 2**63)
@@ -86,7 +86,7 @@ class Training:
         scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
         adversary: Adversary | None = None,
         discriminator_first: bool = False,
-        epochs: int = 5,
+        epochs: float = 5,  # a fraction cuts the last one short
         batch: int = 4,
         seed: int = 0,
         workers: int = 0,
@@ -99,12 +99,14 @@ class Training:
             adversary.setup(self.fabric)
         self.task, self.data, self.weights, self.scheduler, self.adversary = task, data, weights, scheduler, adversary
         self.discriminator_first, self.callbacks = discriminator_first, list(callbacks)
-        self.epochs, self.batch_size, self.seed, self.workers = epochs, batch, seed, workers
+        self.batch_size, self.seed, self.workers = batch, seed, workers
         self.epoch = self.step = self.images = 0
         self.seconds = 0.0  # of training, resumed parts included
         self.steps_per_epoch = len(data) // batch
         if not self.steps_per_epoch:
             raise ValueError(f"{len(data)} training images do not fill one batch of {batch}; lower batch or add images")
+        self.steps = round(epochs * self.steps_per_epoch)
+        self.epochs = -(-self.steps // self.steps_per_epoch)
 
     def fit(self) -> Training:
         """Run the epochs that are left."""
@@ -127,7 +129,8 @@ class Training:
 
     def batches(self, generator: torch.Generator) -> Iterator[dict[str, Tensor]]:
         """An epoch's batches, shuffled; an incomplete last one is dropped, as batch norm cannot take one image."""
-        order = torch.randperm(len(self.data), generator=generator)[: self.steps_per_epoch * self.batch_size]
+        steps = min(self.steps_per_epoch, self.steps - self.step)
+        order = torch.randperm(len(self.data), generator=generator)[: steps * self.batch_size]
         loader = DataLoader(
             self.data, batch_sampler=order.view(-1, self.batch_size).tolist(), num_workers=self.workers,
             worker_init_fn=end_with_parent, pin_memory=self.fabric.device.type == "cuda",
@@ -248,7 +251,7 @@ class NaNGuard(Callback):
             "or look at this batch's data"
         )
 
-# %% ../nbs/31_training.ipynb #1c626617
+# %% ../nbs/31_training.ipynb #817b0fe2
 class History(Callback):
     """One row per logged step: every term, the total, the adversary's health, the gradient shares; as parquet."""
 
@@ -318,7 +321,7 @@ class Progress(Callback):
         self.say, self.told = say, 0.0
 
     def tell(self, run: Training) -> None:
-        share = run.step / (run.epochs * run.steps_per_epoch)
+        share = run.step / run.steps
         epoch = min(run.step // run.steps_per_epoch + 1, run.epochs)
         self.say(share, f"epoch {epoch}/{run.epochs}, loss {float(run.total.detach()):.3f}")
         self.told = time.monotonic()
