@@ -24,7 +24,7 @@ from .training import write_atomically
 
 # %% auto #0
 __all__ = ['COLOURS', 'weigh', 'unfair_rows', 'plot_forest', 'weigh_all', 'write_verdicts', 'plot_forests', 'forests', 'Effect',
-           'effects', 'interactions', 'plot_effects']
+           'effects', 'interactions', 'plot_effects', 'describe_axes', 'draw_axes']
 
 # %% ../nbs/58_verdicts.ipynb #1d306e8e
 def weigh(
@@ -212,3 +212,32 @@ def plot_effects(found: Sequence[Effect], label: str, ax: Axes | None = None) ->
     ax.legend(frameon=False, fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+# %% ../nbs/58_verdicts.ipynb #9db0d349
+def describe_axes(records: Records) -> str:
+    """The interactions of a crossed study under its first protocol, in Markdown; why there are none; or nothing."""
+    if not STUDIES[study_of(records)].axes:
+        return ""
+    metric, protocol = system_of(records).endpoints[0], protocols_of(records)[0]
+    try:
+        table = interactions(effects(records, protocol, metric))
+    except ValueError as error:
+        return f"**Interaction**: not tested, {error}."
+    said = (
+        f"`{line.player}` with terms up to {line.constraint}: **{line.word}**, its effect on {metric} changes by "
+        f"{line.change:+.3g} ({line.low:+.3g} to {line.high:+.3g}; p {line.p_holm:.2g} after Holm)."
+        for line in table.itertuples()
+    )
+    return f"**Interaction with the constraint, {metric}, protocol {protocol}.** {' '.join(said)}"
+
+
+def draw_axes(records: Records) -> dict[str, Figure]:
+    """`plot_effects` of the primary endpoints under the first protocol, where a study crosses two factors."""
+    figures, protocol = {}, protocols_of(records)[0]
+    for metric in system_of(records).endpoints if STUDIES[study_of(records)].axes else ():
+        try:
+            found = effects(records, protocol, metric)
+        except ValueError:  # rows or seeds are missing, as `describe_axes` says
+            continue
+        figures[f"effects_{metric}"] = plot_effects(found, system_of(records).columns[metric]).figure
+    return figures

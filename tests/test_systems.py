@@ -143,7 +143,7 @@ def test_nonsense_is_one_sentence(monkeypatch, capsys, tmp_path):
             ["ablate", "translate", "--rows", "segment_l1", "--set", "adversary.norm=none"],
             "none of the rows segment_l1",
         ),
-        (["ablate", "table2"], "unknown study 'table2'; known: table1, stereo, translate"),
+        (["ablate", "table2"], "unknown study 'table2'; known: table1, stereo, translate, weights"),
     ]
     for words, sentence in cases:
         code, _, told = run(monkeypatch, capsys, *words, "--out", tmp_path / "out")
