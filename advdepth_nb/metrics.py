@@ -224,7 +224,7 @@ def records(
     table = table.melt([*KEYS, "protocol", "n_valid"], names, var_name="metric", value_name="value")
     return table[list(COLUMNS)]
 
-# %% ../nbs/40_metrics.ipynb #6b5855f1
+# %% ../nbs/40_metrics.ipynb #5bd5d7e4
 GROUP = ["study", "row", "seed", "dataset", "split"]
 
 
@@ -265,7 +265,7 @@ def summary(
 ) -> pd.DataFrame:
     """`means` of depth, one line per row and seed (and study, dataset, split), and RMSE under both poolings.
 
-    `rms` is the protocol's pooling.
+    `rms` is the protocol's pooling. Metrics that are not of METRICS stand behind.
     """
     table = means(images, protocol.name)
     poolings = {"pooled": table["mse"] ** 0.5, "per_image": table["root_mse"]}
@@ -274,6 +274,7 @@ def summary(
     )
     order = ["n_images", "n_excluded", "rms", "rms_pooled", "rms_per_image"]
     names = [name for name in METRICS if name in table and name not in order]
+    names += [name for name in table if name not in (*order, *names, "root_mse")]
     return table[order + names].rename_axis(columns=None).reset_index()
 
 

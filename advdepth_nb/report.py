@@ -99,7 +99,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["protocol"] = pd.Categorical(table["protocol"], protocols_of(records), ordered=True)
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
 
-# %% ../nbs/54_report.ipynb #0f7c79b8
+# %% ../nbs/54_report.ipynb #c1e17448
 def _number(value: float) -> str:
     """Three decimals, or one from ten upwards."""
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.1f}"
@@ -176,7 +176,7 @@ def caption(records: Records, protocol: str) -> str:
     elif on_nyu and len(one) != 654:
         text = f"Smoke run at scale {scale}: {len(one)} test images, where NYU Depth v2 has 654. "
     text += (
-        f"{'Synthetic data' if is_synthetic(data) else 'Data'}: {data}, {len(one)} test images of "
+        f"{'Synthetic data' if is_synthetic(data) else 'Data'}: {data}, {len(one)} {images['split'].iloc[0]} images of "
         f"{one['scene'].nunique()} scenes. {system.protocol(protocol).describe()} "
     )
     text += f"Mean ± standard deviation over {seeds} seeds." if seeds > 1 else "One seed: no spread, so no verdict."
