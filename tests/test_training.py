@@ -1,13 +1,15 @@
 """What the loop promises: exact resume, a weight of 0 that changes nothing, a NaN that is named."""
 
+import json
 from dataclasses import replace
 
+import h5py
 import pandas as pd
 import pytest
 import torch
 
 from advdepth_nb.experiments import experiment
-from advdepth_nb.study import load_model, train_run
+from advdepth_nb.study import cost_of_a_step, evaluate_run, hold_out, load_model, train_run
 from advdepth_nb.systems import SYSTEMS
 from advdepth_nb.training import Callback, NotFinite
 
@@ -152,3 +154,36 @@ def test_the_network_is_the_same_for_the_same_seed():
     a = SYSTEMS["depth"].network(e).state_dict()
     torch.manual_seed(5)
     assert same(a, SYSTEMS["depth"].network(e).state_dict())
+
+
+def test_a_control_spends_what_the_adversary_would_have_cost(packed, tmp_path):
+    wide = {"epochs": 4, "adversary.width": 96, "start": ""}
+    control, played = (experiment(row, scale="smoke", settings=wide) for row in ("baseline_compute", "adv"))
+    train = SYSTEMS["depth"].dataset(packed, "train", control)
+    own, both = cost_of_a_step(control, train) / 1e12, cost_of_a_step(played, train) / 1e12
+    budget = train_run(control, packed, tmp_path, device="cpu")
+    assert budget["discriminator_steps"] == 0 and budget["generator_steps"] > 8 and both > own
+    assert abs(budget["teraflops"] - 8 * both) <= own  # steps are whole
+    assert budget["images"] == 4 * budget["generator_steps"]
+
+
+def test_a_share_sets_a_weight_once_and_held_out_scenes_judge(packed, tmp_path):
+    e = experiment("gradient_30", "weights", "smoke", settings={"start": "", "validation": 0.25})
+    train_run(e, packed, tmp_path, device="cpu")
+    weight = json.loads((tmp_path / "weights.json").read_text())["gradient"]
+    assert 0 < weight != 1
+    evaluate_run(tmp_path, packed, dict(study="weights", row="gradient_30", seed=0), device="cpu")
+    images = pd.read_parquet(tmp_path / "images.parquet")
+    train, held_out = hold_out(SYSTEMS["depth"].dataset(packed, "train", e), e)
+    assert set(images["split"]) == {"validation"} and set(images["image"]) == set(held_out.images)
+    assert not set(train.scenes) & set(images["scene"]) and len(train) + len(held_out) == 8
+
+
+def test_data_without_a_test_split_is_trained_on_unwatched(packed, tmp_path):
+    alone = tmp_path / "alone.h5"
+    with h5py.File(packed) as source, h5py.File(alone, "w") as target:
+        target.attrs.update(source.attrs)
+        source.copy("train", target)
+    e = replace(experiment("adv", scale="smoke", settings={"start": ""}), epochs=1)
+    budget = train_run(e, alone, tmp_path / "run", device="cpu")
+    assert budget["discriminator_steps"] == 2 and not (tmp_path / "run" / "fairness.json").exists()
