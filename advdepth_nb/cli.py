@@ -28,7 +28,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'chosen_weights', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any',
            'parse_size', 'data_pack', 'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #7d38d376
+# %% ../nbs/62_cli.ipynb #3e36cb47
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -99,6 +99,7 @@ def ablate(
     plan = make_plan(study, scale, recipe, seeds, names, data, device, out, changes)
     typer.echo(f"{plan.folder}: {len(plan.runs)} runs at scale '{scale}', recipe '{plan.recipe}', data '{plan.data}'")
     typer.echo(plan.table().to_string(index=False))
+    _say_what_can_be_said(plan)
     if dry_run:
         return
     failed = run_plan(plan, jobs, typer.echo)
@@ -110,6 +111,19 @@ def ablate(
     if missing:
         typer.echo(f"missing: {', '.join(missing)}; run the same command again to try them once more", err=True)
         raise typer.Exit(1)
+
+
+def _say_what_can_be_said(plan: Any) -> None:
+    """Before the first run: which verdicts its seeds can reach."""
+    from advdepth_nb.evidence import reachable
+    from advdepth_nb.experiments import STUDIES
+
+    seeds = {run.row: len([r for r in plan.runs if r.row == run.row]) for run in plan.runs if run.experiment.trained}
+    compared = [row for row in seeds if row not in STUDIES[plan.study].starts][1:]
+    if compared:
+        typer.echo(f"verdicts that {seeds[compared[0]]} seeds can reach, for {len(compared)} rows against the first:")
+        for line in reachable(seeds[compared[0]], len(compared)).itertuples():
+            typer.echo(f"  {line.verdict + ('' if line.reachable else ' (out of reach)'):38s} {line.why}")
 
 
 def _report(folder: Path, packed: dict[str, Path], refresh: bool | None = None) -> None:

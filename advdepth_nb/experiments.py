@@ -451,7 +451,7 @@ class StereoExperiment(Experiment):
         """(H,W) of the views, as the network sees them."""
         return self.size
 
-# %% ../nbs/50_experiments.ipynb #9c1ee588
+# %% ../nbs/50_experiments.ipynb #56a1aff7
 STEREO_RECIPES: dict[str, dict[str, Any]] = {
     "stereo_gan": dict(
         recipe="stereo_gan", epochs=50, batch=8, lr=1e-4, lr_schedule="halve", augment="stereo_gan",
@@ -467,8 +467,8 @@ STEREO_SCALES: dict[str, dict[str, Any]] = {
     ),
     "quick": _STEREO | dict(
         scale="quick", width=0.25, blocks=5, norm="batch", size=(64, 128), first=0.03,
-        world=World(300, 15, 2, (64, 128), (256, 512)), epochs=28, lr=1e-3, augment="flip",
-        discriminator_width=16,
+        world=World(300, 15, 2, (64, 128), (256, 512)), epochs=28, lr=4e-3, lr_schedule="linear",
+        augment="flip", discriminator_width=16,
     ),
     "standard": _STEREO | dict(
         scale="standard", width=1.0, blocks=7, size=(128, 256), world=World(1000, 80, 4, (128, 256), (256, 512)),

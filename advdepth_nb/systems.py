@@ -42,7 +42,7 @@ __all__ = ['OWN_DIVISION', 'SYSTEMS', 'data_root', 'stamp', 'data_name', 'System
            'MeanDepth', 'fitting', 'DepthSystem', 'MeanDisparity', 'seen_at', 'StereoSystem', 'field_file', 'LeftGrey',
            'CommonestClass', 'TranslationSystem']
 
-# %% ../nbs/51_systems.ipynb #95f0e47a
+# %% ../nbs/51_systems.ipynb #6da433f7
 def data_root() -> Path:
     """Where packed files are kept: $ADVDEPTH_DATA, or `data/` below the current folder."""
     return Path(os.environ.get("ADVDEPTH_DATA", "data"))
@@ -71,7 +71,7 @@ class System:
     real: str  # what it is trained on otherwise, in words
     protocols: tuple[str, ...]  # under which every test image is scored
     columns: ClassVar[Mapping[str, str]]  # metric -> heading, in the table's order
-    endpoints: tuple[str, ...]  # the metrics that a verdict rests on, named before any run; all others are exploratory
+    endpoints: ClassVar[Mapping[str, str]]  # metric -> what is asked of it, named before any run; the rest is exploratory
 
     def render(self, e: Experiment, world: str) -> Path:
         """The packed file of a world at the experiment's scale, rendered if it is not there yet."""
@@ -200,7 +200,7 @@ def device_of(net: nn.Module) -> torch.device:
     """Where a network lies; a reference without numbers of its own lies on the CPU."""
     return next(iter(net.state_dict().values())).device if net.state_dict() else torch.device("cpu")
 
-# %% ../nbs/51_systems.ipynb #7aad354c
+# %% ../nbs/51_systems.ipynb #3ff610a7
 class MeanDepth(nn.Module):
     """The per-pixel mean of the training depth, whatever the image."""
 
@@ -243,7 +243,7 @@ class DepthSystem(System):
         "rms": "rms", "rel": "rel", "log10": "log10", "delta1": "δ<1.25", "delta2": "δ<1.25²", "delta3": "δ<1.25³",
         "si_f1": "boundary F1",
     }  # fmt: skip
-    endpoints = ("rms", "si_f1")
+    endpoints: ClassVar[Mapping[str, str]] = {"rms": "equivalent?", "si_f1": "superior?"}
 
     def render(self, e: DepthExperiment, world: str) -> Path:
         w = e.world
@@ -311,7 +311,7 @@ class DepthSystem(System):
     def summary(self, images: pd.DataFrame, protocol: str) -> pd.DataFrame:
         return summary(images, self.protocol(protocol))
 
-# %% ../nbs/51_systems.ipynb #d66ac2f3
+# %% ../nbs/51_systems.ipynb #e9d7088e
 class MeanDisparity(nn.Module):
     """The per-pixel mean of the training disparity of the left view, as a fraction of the width, whatever the image."""
 
@@ -355,7 +355,7 @@ class StereoSystem(System):
         "mae": "MAE, px", "mae_width": "% of width", "mae_range": "% of range", "abs_rel": "rel, %",
         "bad3": "bad 3, %", "d1": "D1, %",
     }  # fmt: skip
-    endpoints = ("mae",)
+    endpoints: ClassVar[Mapping[str, str]] = {"mae": "superior?"}
 
     def render(self, e: StereoExperiment, world: str) -> Path:
         return field_file(e, world)
@@ -439,7 +439,7 @@ def field_file(e: Experiment, world: str) -> Path:
     out = data_root() / f"{world}-pairs-{w.train_scenes}+{w.test_scenes}x{w.views}-{sizes}.h5"
     return pack_fields(out, **vars(w), workers=workers_that_render(), world=world.removesuffix("s"))
 
-# %% ../nbs/51_systems.ipynb #7bdf44ed
+# %% ../nbs/51_systems.ipynb #66017b6b
 class LeftGrey(nn.Module):
     """The grey picture, left as it is."""
 
@@ -479,7 +479,7 @@ class TranslationSystem(System):
         "l1": "L1", "psnr": "PSNR, dB", "ssim": "SSIM", "colour_distance": "colour distance", "iou": "mean IoU",
         "f1": "mean F1", "accuracy": "accuracy",
     }  # fmt: skip
-    endpoints = ("l1", "iou")
+    endpoints: ClassVar[Mapping[str, str]] = {"l1": "equivalent?", "iou": "superior?"}
 
     def render(self, e: TranslationExperiment, world: str) -> Path:
         return field_file(e, world)

@@ -26,13 +26,15 @@ from .training import write_atomically
 __all__ = ['COLOURS', 'weigh', 'unfair_rows', 'plot_forest', 'weigh_all', 'write_verdicts', 'plot_forests', 'forests', 'Effect',
            'effects', 'interactions', 'plot_effects', 'describe_axes', 'draw_axes']
 
-# %% ../nbs/58_verdicts.ipynb #1d306e8e
+# %% ../nbs/58_verdicts.ipynb #b43b3e0e
 def weigh(
     records: Records,
     protocol: str,
     margin: float = 0.01,  # of equivalence, as a share of the reference's value
 ) -> pd.DataFrame:
-    """`evidence` for every row under one protocol against the first of the study's rows, with a column `endpoint`.
+    """`evidence` for every row under one protocol against the first of the study's rows.
+
+    Column `endpoint` is "primary" or "exploratory"; `asked` is what was asked of a primary endpoint beforehand.
 
     ValueError where there is no other row to compare, or where two seeds of each are missing.
     """
@@ -52,7 +54,7 @@ def weigh(
         invalid={row: why for row, why in unfair_rows(records).items() if row in (reference, *rows)},
     )  # fmt: skip
     endpoint = table["metric"].map(lambda metric: "primary" if metric in system.endpoints else "exploratory")
-    return table.assign(reference=reference, endpoint=endpoint)
+    return table.assign(reference=reference, endpoint=endpoint, asked=table["metric"].map(system.endpoints).fillna(""))
 
 # %% ../nbs/58_verdicts.ipynb #64a58dc5
 def unfair_rows(records: Records) -> dict[str, str]:
@@ -100,7 +102,7 @@ def plot_forest(
     ax.spines[["top", "right", "left"]].set_visible(False)
     return ax
 
-# %% ../nbs/58_verdicts.ipynb #43db45ce
+# %% ../nbs/58_verdicts.ipynb #c2e48d5e
 def weigh_all(records: Records) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
     """Verdicts by protocol; and for the protocols without, why there are none."""
     tables, silent = {}, {}
@@ -112,6 +114,13 @@ def weigh_all(records: Records) -> tuple[dict[str, pd.DataFrame], dict[str, str]
     return tables, silent
 
 
+def _asked(table: pd.DataFrame) -> str:
+    """What was asked beforehand, of which metrics, and what the rest is."""
+    primary = table[table["endpoint"] == "primary"].drop_duplicates("metric")
+    named = " and ".join(f"{line.metric} ({line.asked})" for line in primary.itertuples())
+    return f"Primary endpoints, named beforehand: {named}. Every other metric is exploratory (`verdicts.csv`)."
+
+
 def write_verdicts(records: Records, folder: Path | str) -> str:
     """`verdicts.csv` in the study's folder; returns what it says in Markdown, or why nothing can be said."""
     tables, silent = weigh_all(records)
@@ -121,7 +130,7 @@ def write_verdicts(records: Records, folder: Path | str) -> str:
         write_atomically(path, lambda p: whole.to_csv(p, index=False))
     else:
         path.unlink(missing_ok=True)  # of an earlier report on more seeds
-    said = [f"### {n}, primary endpoint\n\n{in_words(t[t['endpoint'] == 'primary'])}" for n, t in tables.items()]
+    said = [f"### {n}\n\n{_asked(t)}\n\n{in_words(t[t['endpoint'] == 'primary'])}" for n, t in tables.items()]
     return "\n\n".join([*said, *(f"**{name}**: {why}." for name, why in silent.items())])
 
 
@@ -153,7 +162,7 @@ def forests(records: Records) -> dict[str, Figure]:
             figures[f"forest_{name}_all"] = plot_forests(table)
     return figures
 
-# %% ../nbs/58_verdicts.ipynb #3a874b07
+# %% ../nbs/58_verdicts.ipynb #83c030b4
 @dataclass(frozen=True, eq=False)
 class Effect:
     """What an adversary does under one constraint, and by how much that differs from the weakest constraint."""
@@ -167,7 +176,7 @@ class Effect:
 def effects(records: Records, protocol: str, metric: str = "") -> list[Effect]:
     """Every adversary under every constraint of a crossed study; ValueError where rows or seeds are missing."""
     study, system = STUDIES[study_of(records)], system_of(records)
-    metric = metric or system.endpoints[0]
+    metric = metric or next(iter(system.endpoints))
     scores = tabulate(records.images, protocol)
     pooling = getattr(system.protocol(protocol), "pooling", "per_image")
     row_of = {pair: row for row, pair in study.axes.items()}
@@ -213,12 +222,12 @@ def plot_effects(found: Sequence[Effect], label: str, ax: Axes | None = None) ->
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
-# %% ../nbs/58_verdicts.ipynb #9db0d349
+# %% ../nbs/58_verdicts.ipynb #beeafc29
 def describe_axes(records: Records) -> str:
     """The interactions of a crossed study under its first protocol, in Markdown; why there are none; or nothing."""
     if not STUDIES[study_of(records)].axes:
         return ""
-    metric, protocol = system_of(records).endpoints[0], protocols_of(records)[0]
+    metric, protocol = next(iter(system_of(records).endpoints)), protocols_of(records)[0]
     try:
         table = interactions(effects(records, protocol, metric))
     except ValueError as error:
@@ -234,7 +243,7 @@ def describe_axes(records: Records) -> str:
 def draw_axes(records: Records) -> dict[str, Figure]:
     """`plot_effects` of the primary endpoints under the first protocol, where a study crosses two factors."""
     figures, protocol = {}, protocols_of(records)[0]
-    for metric in system_of(records).endpoints if STUDIES[study_of(records)].axes else ():
+    for metric in system_of(records).endpoints if STUDIES[study_of(records)].axes else {}:
         try:
             found = effects(records, protocol, metric)
         except ValueError:  # rows or seeds are missing, as `describe_axes` says
