@@ -68,7 +68,7 @@ def load_model(folder: Path | str) -> tuple[nn.Module, Experiment]:
     net.load_state_dict(load_file(folder / "model.safetensors"))
     return net.eval(), e
 
-# %% ../nbs/52_study.ipynb #03d5c58e
+# %% ../nbs/52_study.ipynb #f8f16d9b
 def pick_device(device: str = "auto") -> str:
     """Lightning's accelerator name; "auto" is CUDA where there is one. Refuses what this machine lacks."""
     if device == "auto":
@@ -114,8 +114,7 @@ def train_run(
     if say:
         callbacks.append(Progress(say))
     run = prepare_run(e, train, seed, fabric, start, [*callbacks, checkpoint])
-    run.weights = _weights_once(run, e, folder)
-    checkpoint.resume(run)
+    run.weights = _weights(run, e, folder, resumed=checkpoint.resume(run))
     run.fit()
     if watch:
         _write_fairness(run, watch, e, folder)
@@ -165,7 +164,7 @@ def _judged(error: Callable, net: nn.Module, held_out: Dataset, e: Experiment) -
     net.train()
     return value
 
-
+# %% ../nbs/52_study.ipynb #1dd3c38f
 def cost_of_a_step(e: Experiment, train: Dataset) -> float:
     """Floating-point operations of one step at the row's batch, counted on a copy with one image or two, on the CPU."""
     small = replace(e, batch=min(2, e.batch), workers=0, **{"pretrained": False} if hasattr(e, "pretrained") else {})
@@ -180,13 +179,13 @@ def compensated(e: Experiment, train: Dataset) -> Experiment:
     played = replace(e, compensate=False, losses={**e.losses, "adversarial": 1.0})
     return replace(e, epochs=e.epochs * cost_of_a_step(played, train) / cost_of_a_step(e, train))
 
-
-def _weights_once(run: Training, e: Experiment, folder: Path) -> Mapping[str, float]:
+# %% ../nbs/52_study.ipynb #3806b774
+def _weights(run: Training, e: Experiment, folder: Path, resumed: bool) -> Mapping[str, float]:
     """The weights of the terms; those that stand for shares are found before the first step, and kept for a resume."""
     path = folder / "weights.json"
     if not e.shares:
         return e.losses
-    if not path.exists():
+    if not resumed:
         write_json(path, weights_of_shares(run, e.shares))
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -208,7 +207,7 @@ def _write_fairness(run: Training, watch: Watch, e: Experiment, folder: Path) ->
     write_atomically(folder / "fairness.png", lambda p: figure.savefig(p, format="png", dpi=110))
     plt.close(figure)
 
-
+# %% ../nbs/52_study.ipynb #08e0abf4
 def _budget(
     fabric: Fabric, e: Experiment, run: Training | None = None, flops: float = 0.0, images: int = 0
 ) -> dict[str, Any]:
@@ -234,7 +233,7 @@ def _peak_resident_bytes() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
-
+# %% ../nbs/52_study.ipynb #2dbb1f7c
 def hold_out(train: Dataset, e: Experiment, seed: int = 0) -> tuple[Dataset, Dataset | None]:
     """The training set, and the share of its scenes that is kept from it to choose an epoch or to judge the run.
 
