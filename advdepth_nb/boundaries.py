@@ -303,7 +303,7 @@ def boundary_error(
         found.append((near.mean() if len(near) else limit, np.minimum(back, limit).mean()))
     return tuple(torch.tensor(found, dtype=torch.float32, device=pred_edges.device).view(-1, 2).T)
 
-# %% ../nbs/41_boundaries.ipynb #415baa5f
+# %% ../nbs/41_boundaries.ipynb #5742b748
 def whole_cells(
     mask: Tensor,  # (B,1,H,W) bool
     cells: int = 80,  # across the frame
@@ -362,7 +362,8 @@ def planar_regions(
     v, u = torch.meshgrid(*(torch.linspace(-1, 1, n, device=depth.device) for n in inverse.shape[-2:]), indexing="ij")
     if min(u.shape) >= 8:
         at = torch.stack([u, v, torch.ones_like(u)]).flatten(1)
-        for region, planes, w, free in zip(regions, proposed_planes(inverse, u, v), inverse.flatten(1), whole.flatten(1)):
+        proposed = proposed_planes(inverse, u, v)
+        for region, planes, w, free in zip(regions, proposed, inverse.flatten(1), whole.flatten(1)):
             region.view(-1)[:] = _greedy_planes(planes, at / w, free, tolerance, smallest)
     same = F.max_pool2d(regions.float(), 3, 1, 1) == -F.max_pool2d(-regions.float(), 3, 1, 1)
     regions = torch.where(same, regions, 0).repeat_interleave(size, 2).repeat_interleave(size, 3)

@@ -32,7 +32,7 @@ __all__ = ['PRECISIONS', 'DEPTH_RECIPES', 'DEPTH_SCALES', 'Row', 'SWEPT', 'SHARE
            'TranslationExperiment', 'l1', 'adversary_only', 'both', 'unconditional', 'noiseless', 'cross_entropy',
            'grey', 'commonest', 'Study', 'experiment', 'as_settings', 'from_settings']
 
-# %% ../nbs/50_experiments.ipynb #af915187
+# %% ../nbs/50_experiments.ipynb #37f19bd3
 @dataclass(frozen=True)
 class World:
     """How much of a synthetic world is rendered for a scale; ignored when real data is given."""
@@ -78,7 +78,7 @@ class Experiment:
     select: str = "last"  # or "best_val": the epoch with the lowest error on held-out training scenes
     judge: str = "test"  # the split the run is scored on; or "validation": held-out training scenes, for choosing
     validation: float = 0.1  # share of the training scenes held out for either
-    shares: Mapping[str, float] = field(default_factory=dict)  # term -> its share of the gradient, which sets its weight
+    shares: Mapping[str, float] = field(default_factory=dict)  # term -> share of the gradient that sets its weight
     trials: int = 1  # settings that were tried before this one was chosen, itself included
     compensate: bool = False  # no second player, but its floating-point operations spent on more steps
 

@@ -100,7 +100,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["protocol"] = pd.Categorical(table["protocol"], protocols_of(records), ordered=True)
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
 
-# %% ../nbs/54_report.ipynb #2f626e2b
+# %% ../nbs/54_report.ipynb #6d37f024
 def _number(value: float) -> str:
     """Three decimals, or one from ten upwards."""
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.1f}"
@@ -143,12 +143,15 @@ def costs(records: Records, folder: Path | str = "") -> pd.DataFrame:
     table = ours(records).drop_duplicates("row").set_index("row")[list(BUDGET)]
     text = table.map(lambda x: "–" if pd.isna(x) else f"{x:,.0f}" if x == round(x) or x >= 100 else f"{x:.3g}")
     text = text.rename(columns=BUDGET).rename_axis("")
-    return text.assign(**{"executed notebooks": [_links(records, row, folder) for row in text.index]}) if folder else text
+    if not folder:
+        return text
+    return text.assign(**{"executed notebooks": [_links(records, row, folder) for row in text.index]})
 
 
 def _links(records: Records, row: str, folder: Path | str) -> str:
     """One link a seed to the run's evaluation, and one to its training."""
-    places = records.runs[records.runs["row"] == row].set_index("seed")["folder"].map(lambda f: os.path.relpath(f, folder))
+    runs = records.runs[records.runs["row"] == row].set_index("seed")["folder"]
+    places = runs.map(lambda place: os.path.relpath(place, folder))
     link = lambda place, name, text: f'<a href="{place}/{name}.ipynb">{text}</a>'  # noqa: E731
     return ", ".join(f"{link(p, 'evaluate', f'seed {s}')} ({link(p, 'train', 'training')})" for s, p in places.items())
 

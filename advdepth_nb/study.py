@@ -207,7 +207,7 @@ def _write_fairness(run: Training, watch: Watch, e: Experiment, folder: Path) ->
     write_atomically(folder / "fairness.png", lambda p: figure.savefig(p, format="png", dpi=110))
     plt.close(figure)
 
-# %% ../nbs/52_study.ipynb #08e0abf4
+# %% ../nbs/52_study.ipynb #3e6abc18
 def _budget(
     fabric: Fabric, e: Experiment, run: Training | None = None, flops: float = 0.0, images: int = 0
 ) -> dict[str, Any]:
@@ -218,7 +218,8 @@ def _budget(
     return {
         "images": run.images if run else images, "generator_steps": run.step if run else 0,
         "discriminator_steps": run.adversary.steps if run and run.adversary else 0,
-        "teraflops": round(flops * run.step / 1e12, 6) if run else 0.0, "seconds": round(run.seconds, 2) if run else 0.0,
+        "teraflops": round(flops * run.step / 1e12, 6) if run else 0.0,
+        "seconds": round(run.seconds, 2) if run else 0.0,
         "peak_memory_mb": round(peak / 2**20), "effective_batch": e.batch, "trials": e.trials,
         "device": f"{fabric.device.type} ({name}, {torch.get_num_threads()} threads)",
     }  # fmt: skip
@@ -262,7 +263,7 @@ class Part(Subset):
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
-# %% ../nbs/52_study.ipynb #33cf2f60
+# %% ../nbs/52_study.ipynb #f44a863f
 def evaluate_model(
     net: nn.Module,
     e: Experiment,
@@ -307,7 +308,10 @@ def evaluate_run(
     fingerprint: str = "",
     threads: int = 0,  # 0: as many as torch finds
 ) -> pd.DataFrame:
-    """Score a trained run on the split its experiment names; write `images.parquet`, then `metrics.json`, which makes it complete."""
+    """Score a trained run on the split its experiment names.
+
+    Writes `images.parquet`, then `metrics.json`, which makes the run complete.
+    """
     folder = Path(folder)
     torch.set_num_threads(threads or torch.get_num_threads())
     net, e = load_model(folder)

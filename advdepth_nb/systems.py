@@ -42,7 +42,7 @@ __all__ = ['OWN_DIVISION', 'SYSTEMS', 'data_root', 'stamp', 'data_name', 'System
            'MeanDepth', 'fitting', 'DepthSystem', 'MeanDisparity', 'seen_at', 'StereoSystem', 'field_file', 'LeftGrey',
            'CommonestClass', 'TranslationSystem']
 
-# %% ../nbs/51_systems.ipynb #6da433f7
+# %% ../nbs/51_systems.ipynb #dbd0a45c
 def data_root() -> Path:
     """Where packed files are kept: $ADVDEPTH_DATA, or `data/` below the current folder."""
     return Path(os.environ.get("ADVDEPTH_DATA", "data"))
@@ -71,7 +71,7 @@ class System:
     real: str  # what it is trained on otherwise, in words
     protocols: tuple[str, ...]  # under which every test image is scored
     columns: ClassVar[Mapping[str, str]]  # metric -> heading, in the table's order
-    endpoints: ClassVar[Mapping[str, str]]  # metric -> what is asked of it, named before any run; the rest is exploratory
+    endpoints: ClassVar[Mapping[str, str]]  # metric -> what is asked of it, before any run
 
     def render(self, e: Experiment, world: str) -> Path:
         """The packed file of a world at the experiment's scale, rendered if it is not there yet."""
@@ -200,7 +200,7 @@ def device_of(net: nn.Module) -> torch.device:
     """Where a network lies; a reference without numbers of its own lies on the CPU."""
     return next(iter(net.state_dict().values())).device if net.state_dict() else torch.device("cpu")
 
-# %% ../nbs/51_systems.ipynb #3ff610a7
+# %% ../nbs/51_systems.ipynb #60334df1
 class MeanDepth(nn.Module):
     """The per-pixel mean of the training depth, whatever the image."""
 
@@ -285,7 +285,8 @@ class DepthSystem(System):
         """Protocol, prediction and truth of one frame of a packed file, `(1,1,H,W)` metres each."""
         protocol, device = fitting(PROTOCOLS[name], frame["depth"].shape[-2:]), device_of(net)
         image = frame["image"][None].to(device).float() / 255
-        return protocol, predict_view(net, image, protocol, e.frame, e.crop, flip).float(), frame["depth"][None].to(device)
+        prediction = predict_view(net, image, protocol, e.frame, e.crop, flip).float()
+        return protocol, prediction, frame["depth"][None].to(device)
 
     def scores(self, net, e, data, i, protocol, flip):
         """Of every protocol the usual metrics; of the first one the boundary measures too, which cost far more."""

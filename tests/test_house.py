@@ -113,3 +113,16 @@ def test_nothing_here_names_a_machine():
     for path in [*MODULES, *ROOT.glob("nbs/**/*.ipynb"), *ROOT.glob("tests/*.py"), ROOT / "README.md"]:
         if path.name != "test_house.py" and path.exists():
             assert not pattern.search(path.read_text(encoding="utf-8")), path.name
+
+
+def test_every_link_of_a_page_leads_somewhere():
+    notebooks = [p for p in ROOT.glob("nbs/**/*.ipynb") if ".ipynb_checkpoints" not in p.parts]
+    for page in (ROOT / "README.md", ROOT / "data" / "README.md", *notebooks):
+        text = page.read_text(encoding="utf-8")
+        if page.suffix == ".ipynb":
+            import nbformat
+
+            text = "\n".join(c.source for c in nbformat.reads(text, as_version=4).cells if c.cell_type == "markdown")
+        for link in re.findall(r"\]\((?!https?:|#|mailto:|data:|attachment:)([^)\s]+)\)", text):
+            if "$" not in link and not (page.parent / link.partition("#")[0]).exists():
+                raise AssertionError(f"{page.name}: {link}")

@@ -65,8 +65,8 @@ def clean(notebook, outputs: bool):
         {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
     )
     for cell in notebook.cells:
-        if cell.cell_type == "code" and not outputs:
-            cell.outputs = []
+        if cell.cell_type == "code":  # warnings name places on the machine that made them
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"] if outputs else []
     number_cells(notebook)
     return notebook
 
@@ -127,7 +127,7 @@ def readme() -> str:
     pictures = NBS / "images"
     for cell in nbformat.read(NBS / "index.ipynb", as_version=4).cells:
         if cell.cell_type == "markdown":
-            parts.append(cell.source.replace("](../", "]("))
+            parts.append(re.sub(r"\]\((?!https?:|#|\.\./)", "](nbs/", cell.source).replace("](../", "]("))
         elif cell.cell_type == "code":
             if not re.match(r"#\|\s*(hide|echo: false)", cell.source):
                 parts.append(f"```python\n{cell.source}\n```")
