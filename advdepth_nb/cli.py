@@ -28,7 +28,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'chosen_weights', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any',
            'parse_size', 'data_pack', 'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #3e36cb47
+# %% ../nbs/62_cli.ipynb #42ae00b7
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -51,8 +51,10 @@ def parse_settings(settings: list[str] | None) -> dict[str, str]:
     return dict(text.split("=", 1) for text in settings or [])
 
 
-def chosen_weights(path: Path | None) -> dict[str, str]:
-    """The settings in a `weights.json`; none without one."""
+def chosen_weights(path: Path | None, study: str, rows: list[str] | None) -> dict[str, str]:
+    """Of the settings in a `weights.json` those of terms that a row has; none without a file."""
+    from advdepth_nb.experiments import STUDIES, choose, experiment
+
     if path is None:
         return {}
     if not path.exists():
@@ -61,9 +63,11 @@ def chosen_weights(path: Path | None) -> dict[str, str]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON; give the weights.json in the folder of a study `weights`") from error
-    if not isinstance(found, dict) or "trials" not in found:
+    if not isinstance(found, dict) or not any(name.startswith("trials.") for name in found):
         raise ValueError(f"{path} does not say how many trials there were; give the one in a study's own folder")
-    return found
+    declared = choose("study", study, STUDIES)
+    terms = {term for row in declared.named(rows or declared.usual) for term in experiment(row, study).losses}
+    return {name: value for name, value in found.items() if name.partition(".")[2] in terms}
 
 
 @app.command()
@@ -95,7 +99,7 @@ def ablate(
         raise ValueError("--rows names no row")
     if jobs < 1:
         raise ValueError(f"--jobs must be at least 1, not {jobs}")
-    changes = chosen_weights(weights) | parse_settings(settings)
+    changes = chosen_weights(weights, study, names) | parse_settings(settings)
     plan = make_plan(study, scale, recipe, seeds, names, data, device, out, changes)
     typer.echo(f"{plan.folder}: {len(plan.runs)} runs at scale '{scale}', recipe '{plan.recipe}', data '{plan.data}'")
     typer.echo(plan.table().to_string(index=False))
@@ -121,8 +125,9 @@ def _say_what_can_be_said(plan: Any) -> None:
     seeds = {run.row: len([r for r in plan.runs if r.row == run.row]) for run in plan.runs if run.experiment.trained}
     compared = [row for row in seeds if row not in STUDIES[plan.study].starts][1:]
     if compared:
-        typer.echo(f"verdicts that {seeds[compared[0]]} seeds can reach, for {len(compared)} rows against the first:")
-        for line in reachable(seeds[compared[0]], len(compared)).itertuples():
+        count = seeds[compared[0]]
+        typer.echo(f"verdicts within reach of {count} seed{'s' * (count > 1)}, {len(compared)} rows beside the first:")
+        for line in reachable(count, len(compared)).itertuples():
             typer.echo(f"  {line.verdict + ('' if line.reachable else ' (out of reach)'):38s} {line.why}")
 
 
@@ -155,7 +160,7 @@ def _report(folder: Path, packed: dict[str, Path], refresh: bool | None = None) 
 @app.command()
 def train(
     row: Annotated[str, typer.Argument(help="a row of the study, e.g. baseline or adv")],
-    study: Annotated[str, typer.Option(help="the table it belongs to: table1, stereo or translate")] = "table1",
+    study: Annotated[str, typer.Option(help="the study it belongs to, e.g. table1 or stereo")] = "table1",
     scale: Scale = "quick",
     recipe: Recipe = "",
     seed: int = 0,

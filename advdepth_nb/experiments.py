@@ -26,13 +26,13 @@ __all__ = ['PRECISIONS', 'DEPTH_RECIPES', 'DEPTH_SCALES', 'Row', 'SWEPT', 'SHARE
            'RECIPES', 'SCALES', 'STUDIES', 'SHARED', 'World', 'Experiment', 'with_setting', 'choose', 'DepthExperiment',
            'configure', 'baseline', 'adv', 'adv_ssim', 'sqrt_adv', 'balanced_adv_ssim', 'balanced_adv', 'ssim',
            'balanced_ssim', 'sqrel_adv', 'adv_conditional', 'relativistic', 'baseline_compute', 'adv_frozen',
-           'adv_detached', 'adv_random', 'adv_shuffled', 'mean_depth', 'start', 'log_depth', 'StereoExperiment',
-           'stereo_baseline', 'full', 'no_consistency', 'no_smoothness', 'no_reconstruction', 'adversarial_0_001',
-           'adversarial_0_1', 'adversarial_0_5', 'ssim_85', 'stereo_compute', 'multiscale', 'mean_disparity',
-           'TranslationExperiment', 'l1', 'adversary_only', 'both', 'unconditional', 'noiseless', 'cross_entropy',
-           'grey', 'commonest', 'Study', 'experiment', 'as_settings', 'from_settings']
+           'adv_detached', 'adv_random', 'adv_shuffled', 'mean_depth', 'start', 'log_depth', 'start_held_out',
+           'StereoExperiment', 'stereo_baseline', 'full', 'no_consistency', 'no_smoothness', 'no_reconstruction',
+           'adversarial_0_001', 'adversarial_0_1', 'adversarial_0_5', 'ssim_85', 'stereo_compute', 'multiscale',
+           'mean_disparity', 'TranslationExperiment', 'l1', 'adversary_only', 'both', 'unconditional', 'noiseless',
+           'cross_entropy', 'grey', 'commonest', 'Study', 'experiment', 'as_settings', 'from_settings']
 
-# %% ../nbs/50_experiments.ipynb #37f19bd3
+# %% ../nbs/50_experiments.ipynb #5c60f84b
 @dataclass(frozen=True)
 class World:
     """How much of a synthetic world is rendered for a scale; ignored when real data is given."""
@@ -76,10 +76,10 @@ class Experiment:
     precision: str = "32-true"  # Lightning Fabric's names
     workers: int = 0  # processes that load data
     select: str = "last"  # or "best_val": the epoch with the lowest error on held-out training scenes
-    judge: str = "test"  # the split the run is scored on; or "validation": held-out training scenes, for choosing
+    scored_on: str = "test"  # the split; or "validation": held-out training scenes, for choosing
     validation: float = 0.1  # share of the training scenes held out for either
     shares: Mapping[str, float] = field(default_factory=dict)  # term -> share of the gradient that sets its weight
-    trials: int = 1  # settings that were tried before this one was chosen, itself included
+    trials: Mapping[str, float] = field(default_factory=dict)  # term -> weights that were tried before its own was chosen
     compensate: bool = False  # no second player, but its floating-point operations spent on more steps
 
     @classmethod
@@ -117,10 +117,10 @@ class Experiment:
             raise ValueError(f"the weight of {odd[0]} must be a finite number, not {self.losses[odd[0]]}")
         if self.select not in ("last", "best_val"):
             raise ValueError(f"select must be 'last' or 'best_val', not {self.select!r}")
-        if self.judge not in ("test", "validation"):
-            raise ValueError(f"judge must be 'test' or 'validation', not {self.judge!r}")
-        if self.judge == "validation" and self.select == "best_val":
-            raise ValueError("scenes that choose the epoch cannot judge it: leave select at 'last', or judge at 'test'")
+        if self.scored_on not in ("test", "validation"):
+            raise ValueError(f"scored_on must be 'test' or 'validation', not {self.scored_on!r}")
+        if self.scored_on == "validation" and self.select == "best_val":
+            raise ValueError("scenes that choose the epoch cannot judge it: set select='last', or scored_on='test'")
         if unknown := set(self.shares) - set(self.losses):
             raise ValueError(f"a share of '{min(unknown)}', which this row does not have; add it to losses")
         if any(not share > 0 for share in self.shares.values()) or not sum(self.shares.values()) < 1:
@@ -367,14 +367,19 @@ def start(scale: str, recipe: str) -> Experiment:
 def _instead_of_log_depth(term: str, e: Experiment) -> dict[str, float]:
     return {term if name == "log_depth" else name: weight for name, weight in e.losses.items()}
 
-# %% ../nbs/50_experiments.ipynb #c69b92de
+# %% ../nbs/50_experiments.ipynb #09e2992c
 SWEPT = ("gradient", "surface_normal", "ssim_depth", "adversarial")
 SHARES = (0.03, 0.1, 0.3, 0.6)
 
 
 def log_depth(scale: str, recipe: str) -> Experiment:
     """The logarithmic term alone: what every share is a share beside."""
-    return replace(configure(DepthExperiment, {"log_depth": 1.0}, scale, recipe), judge="validation")
+    return replace(configure(DepthExperiment, {"log_depth": 1.0}, scale, recipe), scored_on="validation")
+
+
+def start_held_out(scale: str, recipe: str) -> Experiment:
+    """`start` without the scenes that judge the shares."""
+    return replace(start(scale, recipe), scored_on="validation")
 
 
 def _of_share(term: str, share: float) -> Row:
@@ -685,7 +690,7 @@ def commonest(scale: str, recipe: str, task: str) -> Experiment:
     """What is known without looking: the commonest class of each pixel in the training data."""
     return replace(l1(scale, recipe, task), network="commonest", losses={}, adversary=None, noise=False)
 
-# %% ../nbs/50_experiments.ipynb #e5c15662
+# %% ../nbs/50_experiments.ipynb #88c98612
 RECIPES = {"depth": DEPTH_RECIPES, "stereo": STEREO_RECIPES, "translation": TRANSLATION_RECIPES}
 SCALES = {"depth": DEPTH_SCALES, "stereo": STEREO_SCALES, "translation": TRANSLATION_SCALES}
 
@@ -772,7 +777,7 @@ STUDIES: dict[str, Study] = {
         references=_for_task("colour", grey) | _for_task("segment", commonest),
     ),
     "weights": Study(
-        "depth", "report", "rooms", references={}, starts=_named(start),
+        "depth", "report", "rooms", references={}, starts={"start": start_held_out},
         rows={"log_depth": log_depth} | {
             f"{term}_{100 * share:.0f}": _of_share(term, share) for term in SWEPT for share in SHARES
         },
@@ -786,7 +791,7 @@ STUDIES: dict[str, Study] = {
 # What a reference row takes over from `--set`: all rows must have one network and one form of data.
 SHARED = {
     "encoder", "pretrained", "align_corners", "frame", "crop", "world", "precision", "workers", "size", "load", "width",
-    "blocks", "downs", "norm",
+    "blocks", "downs", "norm", "scored_on", "validation",
 }  # fmt: skip
 
 

@@ -29,9 +29,9 @@ from .training import write_atomically
 
 # %% auto #0
 __all__ = ['BUDGET', 'NOTES', 'published', 'system_of', 'study_of', 'row_order', 'network_rows', 'protocols_of', 'ours',
-           'columns_of', 'readable', 'costs', 'unequal', 'is_synthetic', 'caption', 'describe', 'write_tables',
-           'as_html', 'save', 'spread_out', 'one_run', 'plot_curves', 'plot_image_errors', 'curves', 'inference_ms',
-           'check_same_network']
+           'columns_of', 'readable', 'costs', 'unequal', 'is_synthetic', 'caption', 'first_protocol', 'describe',
+           'write_tables', 'as_html', 'save', 'spread_out', 'one_run', 'plot_curves', 'plot_image_errors', 'curves',
+           'inference_ms', 'check_same_network']
 
 # %% ../nbs/54_report.ipynb #58ba9cff
 BUDGET = {
@@ -100,7 +100,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["protocol"] = pd.Categorical(table["protocol"], protocols_of(records), ordered=True)
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
 
-# %% ../nbs/54_report.ipynb #6d37f024
+# %% ../nbs/54_report.ipynb #ef6256f7
 def _number(value: float) -> str:
     """Three decimals, or one from ten upwards."""
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.1f}"
@@ -188,7 +188,7 @@ def caption(records: Records, protocol: str) -> str:
     text = f"Scale {scale}. "
     if scale == "smoke":
         text = "Smoke run: a few steps of a tiny network show that everything works, and nothing else. "
-    elif on_nyu and len(one) != 654:
+    elif on_nyu and len(one) != 654 and images["split"].iloc[0] == "test":
         text = f"Smoke run at scale {scale}: {len(one)} test images, where NYU Depth v2 has 654. "
     text += (
         f"{'Synthetic data' if is_synthetic(data) else 'Data'}: {data}, {len(one)} {images['split'].iloc[0]} images of "
@@ -223,11 +223,17 @@ NOTES = {
 }
 
 
+def first_protocol(records: Records) -> str:
+    """The first protocol, in the system's order, under which a trained row was scored; else the first of all."""
+    names = protocols_of(records)
+    return next((name for name in names if network_rows(records, name)), names[0])
+
+
 def describe(records: Records, folder: Path | str) -> str:
     """The report's first paragraph, in Markdown."""
     rows = records.runs["row"].nunique()
     text = f"**{Path(folder).name}**: {len(records.runs)} complete runs of {rows} rows. "
-    return text + caption(records, protocols_of(records)[0])
+    return text + caption(records, first_protocol(records))
 
 
 def write_tables(records: Records, folder: Path | str) -> dict[str, pd.DataFrame]:
