@@ -32,7 +32,7 @@ __all__ = ['PRECISIONS', 'DEPTH_RECIPES', 'DEPTH_SCALES', 'Row', 'SWEPT', 'SHARE
            'mean_disparity', 'TranslationExperiment', 'l1', 'adversary_only', 'both', 'unconditional', 'noiseless',
            'cross_entropy', 'grey', 'commonest', 'Study', 'experiment', 'as_settings', 'from_settings']
 
-# %% ../nbs/50_experiments.ipynb #5c60f84b
+# %% ../nbs/50_experiments.ipynb #7d529903
 @dataclass(frozen=True)
 class World:
     """How much of a synthetic world is rendered for a scale; ignored when real data is given."""
@@ -79,7 +79,7 @@ class Experiment:
     scored_on: str = "test"  # the split; or "validation": held-out training scenes, for choosing
     validation: float = 0.1  # share of the training scenes held out for either
     shares: Mapping[str, float] = field(default_factory=dict)  # term -> share of the gradient that sets its weight
-    trials: Mapping[str, float] = field(default_factory=dict)  # term -> weights that were tried before its own was chosen
+    trials: Mapping[str, float] = field(default_factory=dict)  # term -> weights tried before its own was chosen
     compensate: bool = False  # no second player, but its floating-point operations spent on more steps
 
     @classmethod
