@@ -1,25 +1,45 @@
-"""Every notebook runs from top to bottom in a fresh kernel: its asserting cells are the library's unit tests."""
+"""Every notebook runs from top to bottom in a fresh process: its asserting cells are the library's unit tests."""
 
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
-from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = [
     p for p in sorted((ROOT / "nbs").glob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts
 ]  # the templates in nbs/runs are run by test_study.py, the studies keep the outputs they were committed with
 
+# A server imports what is slow to import, once, and forks a process for each notebook.
+FRESH = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+FRESH.set_forkserver_preload(["IPython", "advdepth_nb.verdicts", "advdepth_nb.conventions", "kornia", "torchmetrics"])
+
+
+def run_cells(path: Path) -> None:
+    """Run the code cells of a notebook as Jupyter would, up to the first that fails."""
+    import nbformat
+    import torch
+    from IPython.core.interactiveshell import InteractiveShell
+
+    class Shell(InteractiveShell):
+        def enable_gui(self, gui=None):
+            """Pictures are drawn inline, without windows."""
+
+    os.chdir(path.parent)
+    torch.set_num_threads(1)  # two notebooks run side by side on two cores
+    shell = Shell.instance(colors="NoColor")
+    shell.run_line_magic("matplotlib", "inline")
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            error = (result := shell.run_cell(cell.source)).error_before_exec or result.error_in_exec
+            if error:
+                told = "\n".join(shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__))
+                raise RuntimeError(f"{path.name}:\n{cell.source}\n\n{told}")
+
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook(path, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # two notebooks run side by side on two cores
-    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    notebook = nbformat.read(path, as_version=4)
-    sockets = Config({"KernelManager": {"transport": "ipc", "ip": str(tmp_path / "k")}}) if os.name == "posix" else None
-    NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}, config=sockets
-    ).execute()
+def test_notebook(path):
+    with ProcessPoolExecutor(1, mp_context=FRESH) as process:
+        process.submit(run_cells, path).result(timeout=300)
