@@ -80,7 +80,7 @@ def unfair_rows(records: Records) -> dict[str, str]:
         for row, part in runs.groupby("row") for why in [part["unfair"].iloc[0]]
     }  # fmt: skip
 
-# %% ../nbs/58_verdicts.ipynb #d99c59b8
+# %% ../nbs/58_verdicts.ipynb #b6849300
 COLOURS = {
     "helps": "#1b7837", "hurts": "#b2182b", "equivalent": "#2166ac", "no evidence": "0.45", "regularisation": "#e08214",
     "invalid": "0.75",
@@ -110,11 +110,11 @@ def plot_forest(
         )
     ax.set(yticks=range(len(part)), yticklabels=part["row"], ylim=(len(part) - 0.5, -0.5))
     better = {"lower": "less is better", "higher": "more is better"}[part["better"].iloc[0]]
-    endpoint = part["endpoint"].iloc[0]
+    endpoint = " endpoint: ".join(filter(None, part.loc[0, ["endpoint", "asked"]]))
     beside = part["reference"].unique()
     ax.set_xlabel(f"{metric}: difference from {beside[0] if len(beside) == 1 else 'no adversary'}, % ({better})")
     counts = f"{part['seeds'].min()} seeds, {part['scenes'].min()} scenes"
-    ax.set_title(f"{endpoint} endpoint, {counts}; grey: equal within {band:.3g} %", fontsize=9, loc="left")
+    ax.set_title(f"{endpoint}  {counts}; grey: within {band:.3g} %; words after Holm", fontsize=9, loc="left")
     ax.spines[["top", "right", "left"]].set_visible(False)
     return ax
 
