@@ -273,7 +273,7 @@ def plot_spectra(spectrum: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
-# %% ../nbs/32_fairness.ipynb #ff2cab8a
+# %% ../nbs/32_fairness.ipynb #c5cb7374
 def glimpse(run: Training, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Of a raw batch `input`, `real`, `fake`, and `real_patches`, `fake_patches`: how surely each is called real."""
     g, player = torch.Generator().manual_seed(0), run.adversary
@@ -329,7 +329,8 @@ def panel(
     spectrum, gradient, accuracy = below.subplots(1, 3)
     plot_spectra(spectra(seen["real"], seen["fake"]), spectrum)
     for name, colour, label in (("share", "C0", "share at the prediction"), ("ratio", "C2", "ratio at the decoder")):
-        gradient.semilogy(looks["step"], looks[name], "o-", ms=3, color=colour, label=label)
+        gradient.plot(looks["step"], looks[name], "o-", ms=3, color=colour, label=label)
+    gradient.set_yscale("log" if (looks[["share", "ratio"]] > 0).any(axis=None) else "linear")  # detached: all zero
     gradient.axhline(Gates.unheard, color="0.5", lw=1, ls="--")
     for name, colour in (("real", "0.2"), ("fake", "C1")):
         accuracy.plot(looks["step"], looks[name], "o-", ms=3, color=colour, label=name)

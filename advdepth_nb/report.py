@@ -28,12 +28,12 @@ from .systems import SYSTEMS, System
 from .training import write_atomically
 
 # %% auto #0
-__all__ = ['BUDGET', 'NOTES', 'published', 'system_of', 'study_of', 'row_order', 'network_rows', 'protocols_of', 'ours',
-           'columns_of', 'readable', 'costs', 'unequal', 'is_synthetic', 'caption', 'first_protocol', 'describe',
-           'write_tables', 'as_html', 'save', 'spread_out', 'one_run', 'plot_curves', 'plot_image_errors', 'curves',
-           'inference_ms', 'check_same_network']
+__all__ = ['BUDGET', 'NOTES', 'published', 'system_of', 'study_of', 'row_order', 'network_rows', 'table_rows', 'protocols_of',
+           'ours', 'columns_of', 'readable', 'costs', 'unequal', 'is_synthetic', 'caption', 'first_protocol',
+           'describe', 'write_tables', 'as_html', 'save', 'spread_out', 'one_run', 'plot_curves', 'plot_image_errors',
+           'curves', 'inference_ms', 'check_same_network']
 
-# %% ../nbs/54_report.ipynb #58ba9cff
+# %% ../nbs/54_report.ipynb #7bd3c16c
 BUDGET = {
     "images": "images", "generator_steps": "G steps", "discriminator_steps": "D steps", "teraflops": "TFLOP",
     "seconds": "seconds", "peak_memory_mb": "peak MB", "trials": "trials",
@@ -72,6 +72,12 @@ def network_rows(records: Records, protocol: str = "") -> list[str]:
     aside = {**STUDIES[study].references, **STUDIES[study].starts}
     rows = images["row"] if not protocol else images.loc[images["protocol"] == protocol, "row"]
     return [r for r in row_order(rows.unique(), study) if r not in aside]
+
+
+def table_rows(records: Records) -> list[str]:
+    """Trained rows of the study's own table; those run on request only where there is no other."""
+    rows = network_rows(records)
+    return [row for row in rows if row in STUDIES[study_of(records)].rows] or rows
 
 
 def protocols_of(records: Records) -> list[str]:

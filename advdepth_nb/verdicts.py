@@ -26,7 +26,7 @@ from .training import write_atomically
 __all__ = ['COLOURS', 'families', 'weigh', 'unfair_rows', 'plot_forest', 'weigh_all', 'write_verdicts', 'plot_forests', 'forests',
            'Effect', 'shared_images', 'effects', 'interactions', 'plot_effects', 'describe_axes', 'draw_axes']
 
-# %% ../nbs/58_verdicts.ipynb #5f4fcf4d
+# %% ../nbs/58_verdicts.ipynb #edf83505
 def families(records: Records, protocol: str) -> list[tuple[str, list[str]]]:
     """References, each with the rows that are compared with it: the first row, or in a crossed study, under every
     constraint, the row without an adversary."""
@@ -47,8 +47,8 @@ def weigh(
     """`evidence` for every row under one protocol against its reference, named in a column of its own.
 
     Column `endpoint` is "primary" or "exploratory"; `asked` is what was asked of a primary endpoint beforehand. Several
-    families, as in a crossed study, share `alpha`. ValueError where there is no other row to compare, or where two seeds
-    of each are missing.
+    families, as in a crossed study, share `alpha`. ValueError where there is no other row to compare, or where two
+    seeds of each are missing.
     """
     study, system, groups = STUDIES[study_of(records)], system_of(records), families(records, protocol)
     if not groups:
