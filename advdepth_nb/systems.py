@@ -200,7 +200,7 @@ def device_of(net: nn.Module) -> torch.device:
     """Where a network lies; a reference without numbers of its own lies on the CPU."""
     return next(iter(net.state_dict().values())).device if net.state_dict() else torch.device("cpu")
 
-# %% ../nbs/51_systems.ipynb #4e71d8e7
+# %% ../nbs/51_systems.ipynb #a37b6349
 class MeanDepth(nn.Module):
     """The per-pixel mean of the training depth, whatever the image."""
 
@@ -243,7 +243,7 @@ class DepthSystem(System):
         "rms": "rms", "rel": "rel", "log10": "log10", "delta1": "δ<1.25", "delta2": "δ<1.25²", "delta3": "δ<1.25³",
         "edge_f25": "edge F1", "si_f1": "boundary F1",
     }  # fmt: skip
-    # The scale-invariant F1 judges boundaries more sharply than Hu's, but gives 0 to maps as smooth as those of `quick`.
+    # The scale-invariant F1 is a sharper judge of boundaries than Hu's, but 0 for maps as smooth as those of `quick`.
     endpoints: ClassVar[Mapping[str, str]] = {"rms": "equivalent?", "edge_f25": "superior?"}
 
     def render(self, e: DepthExperiment, world: str) -> Path:
