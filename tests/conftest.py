@@ -10,14 +10,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests run side by side
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
-def pytest_collection_modifyitems(items):
-    """A file's tests share a worker, and what they render or train there; notebooks go where there is room."""
-    for item in items:
-        if item.path.stem != "test_notebooks":
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Small real data beside the project, where it exists."""
