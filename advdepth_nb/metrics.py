@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['PROTOCOLS', 'METRICS', 'COLUMNS', 'KEYS', 'GROUP', 'Protocol', 'errors', 'at_protocol', 'score', 'predict_view',
-           'records', 'means', 'summary']
+__all__ = ['PROTOCOLS', 'METRICS', 'COLUMNS', 'KEYS', 'GROUP', 'Protocol', 'errors', 'at_protocol', 'as_judged', 'score',
+           'predict_view', 'records', 'means', 'summary']
 
 # %% ../nbs/40_metrics.ipynb #a4957875
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def errors(
         "n_valid": n,
     }
 
-# %% ../nbs/40_metrics.ipynb #63693224
+# %% ../nbs/40_metrics.ipynb #404fd5c1
 def at_protocol(
     pred: Tensor,  # (B,1,h,w) metres, at the network's resolution
     depth: Tensor,  # (B,1,H,W) metres, at the source's resolution; 0 = unknown
@@ -158,12 +158,12 @@ def at_protocol(
     return pred, depth[..., top:bottom, left:right]
 
 
-def score(
+def as_judged(
     pred: Tensor,  # (B,1,h,w) metres, at the network's resolution
     depth: Tensor,  # (B,1,H,W) metres, at the source's resolution; 0 = unknown
     protocol: Protocol,
-) -> dict[str, Tensor]:
-    """METRICS and `n_valid` of each image, `(B,)`, under the protocol; NaN for an image without a valid pixel."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Prediction, aligned and clamped, truth, and the pixels that count (bool), as the protocol has them."""
     pred, depth = at_protocol(pred, depth, protocol)
     valid = depth.isfinite() & (depth > protocol.min_depth)
     if protocol.max_depth is not None:
@@ -173,7 +173,16 @@ def score(
         pred = pred.clamp(min=low)
         ours, true = (torch.where(valid, x, torch.nan).flatten(1).nanmedian(1).values for x in (pred, depth))
         pred = pred * (true / ours).view(-1, 1, 1, 1)
-    return errors(pred.clamp(low, high), depth, valid, protocol.strict)
+    return pred.clamp(low, high), depth, valid
+
+
+def score(
+    pred: Tensor,  # (B,1,h,w) metres, at the network's resolution
+    depth: Tensor,  # (B,1,H,W) metres, at the source's resolution; 0 = unknown
+    protocol: Protocol,
+) -> dict[str, Tensor]:
+    """METRICS and `n_valid` of each image, `(B,)`, under the protocol; NaN for an image without a valid pixel."""
+    return errors(*as_judged(pred, depth, protocol), protocol.strict)
 
 # %% ../nbs/40_metrics.ipynb #ea44f949
 def predict_view(
