@@ -34,8 +34,9 @@ from . import __version__
 from .worlds import check_whole
 
 # %% auto #0
-__all__ = ['NYU_CAP', 'LARGEST', 'OFFICIAL_TEST', 'PACKED_FORMAT', 'Frame', 'Record', 'known_metres', 'Source', 'read_colour',
-           'read_depth_image', 'open_source', 'resplit', 'pack', 'PackedDepth', 'pack_rooms', 'end_with_parent']
+__all__ = ['NYU_CAP', 'LARGEST', 'OFFICIAL_TEST', 'PACKED_FORMAT', 'SPLITS', 'Frame', 'Record', 'known_metres', 'Source',
+           'read_colour', 'read_depth_image', 'open_source', 'resplit', 'pack', 'check_split', 'PackedDepth',
+           'world_splits', 'pack_rooms', 'end_with_parent']
 
 # %% ../nbs/02_datasets.ipynb #6d17acf0
 NYU_CAP = 10.0  # metres: the working range of NYU Depth v2
@@ -369,8 +370,9 @@ def _open_raw(root: Path) -> Source | None:
         records.append(Record(scene, f"{scene}/{number}", split, pair, str(pair[0])))
     return Source("a folder of raw frames (16-bit millimetres with holes)", root, tuple(records), _read_raw)
 
-# %% ../nbs/02_datasets.ipynb #78a56ab8
+# %% ../nbs/02_datasets.ipynb #ac98b844
 PACKED_FORMAT = "advdepth_nb packed depth 1"
+SPLITS = ("train", "test", "watch")  # the last one in the files of rendered worlds only, see `world_splits`
 
 
 def open_source(
@@ -591,7 +593,13 @@ def pack(
                 _write_group(file.create_group(split), frames, len(indices), known)
     return out
 
-# %% ../nbs/02_datasets.ipynb #2c582bcf
+# %% ../nbs/02_datasets.ipynb #ed24fe50
+def check_split(split: str) -> None:
+    """Refuse what is no split of a packed file."""
+    if split not in SPLITS:
+        raise ValueError(f"split must be 'train' or 'test' (or 'watch', in a world's file), not {split!r}")
+
+
 class PackedDepth(Dataset):
     """One split of a packed file; `data[i]` and `data.batch(indices)` give tensors."""
 
@@ -607,8 +615,7 @@ class PackedDepth(Dataset):
 
     def __init__(self, path: str | Path, split: str = "train"):
         self.path, self.split, self._file, self._process = Path(path).expanduser(), split, None, None
-        if split not in ("train", "test"):
-            raise ValueError(f"split must be 'train' or 'test', not {split!r}")
+        check_split(split)
         with _hdf5(self.path) as file:
             if file.attrs.get("format") != PACKED_FORMAT:
                 raise ValueError(f"{self.path} was not written by pack(); pack its data set first")
@@ -652,7 +659,7 @@ class PackedDepth(Dataset):
         image, depth = (torch.stack([item[key] for item in items]) for key in ("image", "depth"))
         return {"image": image, "depth": depth, "index": index, "quantum": self.quantum[index]}
 
-# %% ../nbs/02_datasets.ipynb #94fa18a8
+# %% ../nbs/02_datasets.ipynb #24626753
 def _holds(out: Path, given: dict[str, Any]) -> bool:
     """Whether `out` is there, rendered with exactly these parameters; one with others is refused."""
     if not out.exists():
@@ -662,6 +669,29 @@ def _holds(out: Path, given: dict[str, Any]) -> bool:
     if differ := [f"{k} {held.get(k)} instead of {v}" for k, v in given.items() if held.get(k) != v]:
         raise ValueError(f"{out} already exists with {', '.join(differ)}; delete it or choose another name")
     return True
+
+
+def world_splits(
+    train_scenes: int,
+    test_scenes: int,
+    views: int,  # images of each scene
+    train_size: tuple[int, int],  # (H,W)
+    test_size: tuple[int, int],  # (H,W)
+    seed: int = 0,
+) -> dict[str, tuple[list[tuple[int, int]], tuple[int, int]]]:
+    """What a world's file holds: split -> (scene, view) of each image, and their size.
+
+    No two splits, and no two seeds, share a scene. "watch" is for those who watch a training: unseen scenes at the
+    training size, so that they look like training images in all but content.
+    """
+    wanted = {
+        "train": (0, train_scenes, train_size), "test": (500_000, test_scenes, test_size),
+        "watch": (900_000, min(test_scenes, 16), train_size),
+    }  # fmt: skip
+    numbered = lambda first, scenes: [  # noqa: E731
+        (1_000_000 * seed + first + scene, view) for scene in range(scenes) for view in range(views)
+    ]
+    return {split: (numbered(first, scenes), tuple(size)) for split, (first, scenes, size) in wanted.items()}
 
 
 def pack_rooms(
@@ -687,13 +717,13 @@ def pack_rooms(
     out = Path(out).expanduser()
     given = counts | {"train_size": list(train_size)}
     given |= {"test_size": list(test_size), "seed": seed, "sensor": repr(sensor), "version": __version__}
+    splits = world_splits(train_scenes, test_scenes, views, train_size, test_size, seed)
+    given |= {"splits": list(splits)}
     if _holds(out, given):
         return out
     with _new_hdf5(out) as file:
         file.attrs.update(layout="procedural rooms", division="by scene", parameters=json.dumps(given))
-        for split, scenes, size in (("train", train_scenes, train_size), ("test", test_scenes, test_size)):
-            first = 1_000_000 * seed + (500_000 if split == "test" else 0)
-            wanted = [(first + scene, view) for scene in range(scenes) for view in range(views)]
+        for split, (wanted, size) in splits.items():
             frames = DataLoader(
                 _Rendered(wanted, split, size, device, sensor), batch_size=None, num_workers=workers,
                 worker_init_fn=end_with_parent,

@@ -185,7 +185,7 @@ def more_steps(e: Experiment, train: Dataset) -> float:
     played = replace(e, compensate=False, losses={**e.losses, "adversarial": 1.0})
     return cost_of_a_step(played, train) / cost_of_a_step(e, train)
 
-# %% ../nbs/52_study.ipynb #797e36c0
+# %% ../nbs/52_study.ipynb #e766574e
 def _weights(run: Training, e: Experiment, folder: Path) -> Mapping[str, float]:
     """The weights of the terms; those that stand for shares are found before the first step, and kept for a resume."""
     path = folder / "weights.json"
@@ -199,10 +199,10 @@ def _weights(run: Training, e: Experiment, folder: Path) -> Mapping[str, float]:
 def _looked_at(held_out: Dataset | None, data: Path | str, e: Experiment) -> list[dict[str, torch.Tensor]]:
     """Images for the watch, unseen in training. Empty where the data has none: then nobody can watch."""
     with h5py.File(data) as file:
-        tested = "test" in file
-    if held_out is None and not tested:
+        split = next((name for name in ("watch", "test") if name in file), None)
+    if held_out is None and split is None:
         return []
-    unseen = held_out if held_out is not None else SYSTEMS[e.system].dataset(data, "test", e)
+    unseen = held_out if held_out is not None else SYSTEMS[e.system].dataset(data, split, e)
     return raw_batches(unseen, min(e.batch, len(unseen)))
 
 

@@ -1,25 +1,40 @@
-"""Running the command in a process of its own, as a user does."""
+"""Running the command: within this process, which has all imports, or in one of its own, to be killed."""
 
+import contextlib
+import io
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
-ENV = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-
-
-def command(*words, data: Path, timeout=900):
-    return subprocess.run(
-        [sys.executable, "-m", "advdepth_nb", *map(str, words)], env={**ENV, "ADVDEPTH_DATA": str(data)},
-        capture_output=True, text=True, timeout=timeout, check=False,
-    )  # fmt: skip
+from advdepth_nb import cli
 
 
-def start(*words, data: Path):
+def command(*words, data: Path) -> subprocess.CompletedProcess:
+    """`advdepth WORDS` with the worlds kept in `data`: its exit status, and what it said."""
+    told, complained, code = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.dict(os.environ, ADVDEPTH_DATA=str(data)),
+        mock.patch.object(sys, "argv", ["advdepth", *map(str, words)]),
+        contextlib.redirect_stdout(told),
+        contextlib.redirect_stderr(complained),
+    ):
+        try:
+            cli.main()
+        except SystemExit as done:
+            code = done.code or 0
+    return subprocess.CompletedProcess(sys.argv, code, told.getvalue(), complained.getvalue())
+
+
+def start(*words, data: Path) -> subprocess.Popen:
+    """The same as a user starts it in a terminal, where Ctrl-C is heard even if these tests run in the background."""
     return subprocess.Popen(
-        [sys.executable, "-m", "advdepth_nb", *map(str, words)], env={**ENV, "ADVDEPTH_DATA": str(data)},
+        [sys.executable, "-m", "advdepth_nb", *map(str, words)], env={**os.environ, "ADVDEPTH_DATA": str(data)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
 
