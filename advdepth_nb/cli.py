@@ -28,7 +28,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'chosen_weights', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any',
            'parse_size', 'data_pack', 'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #42ae00b7
+# %% ../nbs/62_cli.ipynb #16205abf
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -118,17 +118,21 @@ def ablate(
 
 
 def _say_what_can_be_said(plan: Any) -> None:
-    """Before the first run: which verdicts its seeds can reach."""
+    """Before the first run: which verdicts its seeds can reach. Rows are compared within their task."""
     from advdepth_nb.evidence import reachable
     from advdepth_nb.experiments import STUDIES
 
-    seeds = {run.row: len([r for r in plan.runs if r.row == run.row]) for run in plan.runs if run.experiment.trained}
-    compared = [row for row in seeds if row not in STUDIES[plan.study].starts][1:]
-    if compared:
-        count = seeds[compared[0]]
-        typer.echo(f"verdicts within reach of {count} seed{'s' * (count > 1)}, {len(compared)} rows beside the first:")
-        for line in reachable(count, len(compared)).itertuples():
-            typer.echo(f"  {line.verdict + ('' if line.reachable else ' (out of reach)'):38s} {line.why}")
+    study = STUDIES[plan.study]
+    asked = [r for r in plan.runs if r.experiment.trained and r.row not in study.starts]
+    for task in dict.fromkeys(getattr(r.experiment, "task", "") for r in asked):
+        rows = [r.row for r in asked if getattr(r.experiment, "task", "") == task]
+        seeds, groups = rows.count(rows[0]), study.families(list(dict.fromkeys(rows)))
+        if groups:
+            many = max(len(compared) for _, compared in groups)
+            beside = f"{many} row{'s' * (many > 1)} beside {' or '.join(reference for reference, _ in groups)}"
+            typer.echo(f"verdicts within reach of {seeds} seed{'s' * (seeds > 1)}, {beside}:")
+            for line in reachable(seeds, many, alpha=0.05 / len(groups)).itertuples():
+                typer.echo(f"  {line.verdict + ('' if line.reachable else ' (out of reach)'):38s} {line.why}")
 
 
 def _report(folder: Path, packed: dict[str, Path], refresh: bool | None = None) -> None:

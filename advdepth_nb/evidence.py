@@ -500,7 +500,7 @@ def evidence(
     table.loc[unfair, "verdict"], table.loc[unfair, "rule"] = "invalid", reasons[unfair]
     return table
 
-# %% ../nbs/42_evidence.ipynb #ce5dbe47
+# %% ../nbs/42_evidence.ipynb #8111a31f
 def reachable(
     seeds: int,
     rows: int,  # rows compared with the reference
@@ -523,7 +523,8 @@ def reachable(
     of_reference = "" if spread is None else f", that is {visible * spread:.2%} of the reference"
     floor = 2 / 2**seeds
     lines = [
-        ("helps or hurts", True, f"differences from {visible:.1f} spreads over seeds upwards{of_reference}"),
+        ("helps or hurts", True, f"differences from {visible:.1f} spreads over seeds upwards{of_reference}, and more "
+         "where scenes disagree about them"),
         ("equivalent", spread is None or spread <= steady,
          f"if paired differences spread by at most {steady:.2%} of the reference over seeds"
          + ("" if spread is None else f"; expected are {spread:.2%}")),

@@ -456,7 +456,7 @@ class StereoExperiment(Experiment):
         """(H,W) of the views, as the network sees them."""
         return self.size
 
-# %% ../nbs/50_experiments.ipynb #56a1aff7
+# %% ../nbs/50_experiments.ipynb #31832013
 STEREO_RECIPES: dict[str, dict[str, Any]] = {
     "stereo_gan": dict(
         recipe="stereo_gan", epochs=50, batch=8, lr=1e-4, lr_schedule="halve", augment="stereo_gan",
@@ -472,8 +472,8 @@ STEREO_SCALES: dict[str, dict[str, Any]] = {
     ),
     "quick": _STEREO | dict(
         scale="quick", width=0.25, blocks=5, norm="batch", size=(64, 128), first=0.03,
-        world=World(300, 15, 2, (64, 128), (256, 512)), epochs=28, lr=4e-3, lr_schedule="linear",
-        augment="flip", discriminator_width=16,
+        world=World(300, 15, 2, (64, 128), (256, 512)), epochs=22, lr=4e-3, lr_schedule="linear",
+        augment="flip", discriminator_width=8,
     ),
     "standard": _STEREO | dict(
         scale="standard", width=1.0, blocks=7, size=(128, 256), world=World(1000, 80, 4, (128, 256), (256, 512)),
@@ -690,7 +690,7 @@ def commonest(scale: str, recipe: str, task: str) -> Experiment:
     """What is known without looking: the commonest class of each pixel in the training data."""
     return replace(l1(scale, recipe, task), network="commonest", losses={}, adversary=None, noise=False)
 
-# %% ../nbs/50_experiments.ipynb #88c98612
+# %% ../nbs/50_experiments.ipynb #bfd38091
 RECIPES = {"depth": DEPTH_RECIPES, "stereo": STEREO_RECIPES, "translation": TRANSLATION_RECIPES}
 SCALES = {"depth": DEPTH_SCALES, "stereo": STEREO_SCALES, "translation": TRANSLATION_SCALES}
 
@@ -727,6 +727,20 @@ class Study:
     def usual(self) -> list[str]:
         """The rows that are run if none are named."""
         return [*self.references, *self.rows]
+
+    def families(self, rows: Sequence[str]) -> list[tuple[str, list[str]]]:
+        """References, each with those of `rows` (trained, one task, in order) that are compared with it.
+
+        The reference is the first row, or in a crossed study, under every constraint, the row without an adversary.
+        """
+        if not self.axes:
+            return [(rows[0], list(rows[1:]))] if rows[1:] else []
+        alone = {constraint: row for row, (constraint, player) in self.axes.items() if player == "none" and row in rows}
+        beside = {
+            reference: [r for r in rows if self.axes[r][0] == constraint and r != reference]
+            for constraint, reference in alone.items()
+        }
+        return [(reference, compared) for reference, compared in beside.items() if compared]
 
 
 def _named(*rows: Row) -> dict[str, Row]:

@@ -452,7 +452,7 @@ def _declared_rows(
             raise ValueError(f"--set {setting}: none of the rows {', '.join(names)} has {what}")
     return experiments
 
-# %% ../nbs/52_study.ipynb #aa9a2870
+# %% ../nbs/52_study.ipynb #8699fc2d
 def template(name: str) -> Path:
     """The papermill template `name`.ipynb: beside the installed package, or in a clone's nbs/runs."""
     here = Path(str(files("advdepth_nb")))
@@ -481,6 +481,7 @@ def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any]) -> Pat
             papermill.execute_notebook(
                 str(source), str(part), dict(parameters), kernel_name="python3", progress_bar=False,
                 config=Config({"KernelManager": transport}),
+                extra_arguments=["--log-level=CRITICAL"],  # a kernel calls the orderly end of an idle one an error
             )  # fmt: skip
             os.replace(part, out)
             return out

@@ -23,21 +23,10 @@ from .study import Records
 from .training import write_atomically
 
 # %% auto #0
-__all__ = ['COLOURS', 'families', 'weigh', 'unfair_rows', 'plot_forest', 'weigh_all', 'write_verdicts', 'plot_forests', 'forests',
-           'Effect', 'shared_images', 'effects', 'interactions', 'plot_effects', 'describe_axes', 'draw_axes']
+__all__ = ['COLOURS', 'weigh', 'unfair_rows', 'plot_forest', 'weigh_all', 'write_verdicts', 'plot_forests', 'forests', 'Effect',
+           'shared_images', 'effects', 'interactions', 'plot_effects', 'describe_axes', 'draw_axes']
 
-# %% ../nbs/58_verdicts.ipynb #edf83505
-def families(records: Records, protocol: str) -> list[tuple[str, list[str]]]:
-    """References, each with the rows that are compared with it: the first row, or in a crossed study, under every
-    constraint, the row without an adversary."""
-    rows, axes = network_rows(records, protocol), STUDIES[study_of(records)].axes
-    if not axes:
-        return [(rows[0], rows[1:])] if rows[1:] else []
-    alone = {constraint: row for row, (constraint, player) in axes.items() if player == "none"}
-    beside = {reference: [r for r in rows if axes[r][0] == c and r != reference] for c, reference in alone.items()}
-    return [(reference, compared) for reference, compared in beside.items() if compared and reference in rows]
-
-
+# %% ../nbs/58_verdicts.ipynb #3c9d49eb
 def weigh(
     records: Records,
     protocol: str,
@@ -50,7 +39,8 @@ def weigh(
     families, as in a crossed study, share `alpha`. ValueError where there is no other row to compare, or where two
     seeds of each are missing.
     """
-    study, system, groups = STUDIES[study_of(records)], system_of(records), families(records, protocol)
+    study, system = STUDIES[study_of(records)], system_of(records)
+    groups = study.families(network_rows(records, protocol))
     if not groups:
         raise ValueError(f"protocol {protocol} has no row beside its reference, so there is nothing to compare")
     rows = {row for reference, compared in groups for row in (reference, *compared)}

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -17,8 +18,8 @@ FRESH = multiprocessing.get_context("forkserver" if os.name == "posix" else "spa
 FRESH.set_forkserver_preload(["IPython", "advdepth_nb.verdicts", "advdepth_nb.conventions", "kornia", "torchmetrics"])
 
 
-def run_cells(path: Path) -> None:
-    """Run the code cells of a notebook as Jupyter would, up to the first that fails."""
+def run_cells(path: Path, scratch: Path) -> None:
+    """Run the code cells of a notebook as Jupyter would, up to the first that fails; its files go to `scratch`."""
     import nbformat
     import torch
     from IPython.core.interactiveshell import InteractiveShell
@@ -28,6 +29,7 @@ def run_cells(path: Path) -> None:
             """Pictures are drawn inline, without windows."""
 
     os.chdir(path.parent)
+    tempfile.tempdir = str(scratch)
     torch.set_num_threads(1)  # two notebooks run side by side on two cores
     shell = Shell.instance(colors="NoColor")
     shell.run_line_magic("matplotlib", "inline")
@@ -40,6 +42,6 @@ def run_cells(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook(path):
+def test_notebook(path, tmp_path):
     with ProcessPoolExecutor(1, mp_context=FRESH) as process:
-        process.submit(run_cells, path).result(timeout=300)
+        process.submit(run_cells, path, tmp_path).result(timeout=300)
