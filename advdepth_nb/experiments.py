@@ -456,7 +456,7 @@ class StereoExperiment(Experiment):
         """(H,W) of the views, as the network sees them."""
         return self.size
 
-# %% ../nbs/50_experiments.ipynb #31832013
+# %% ../nbs/50_experiments.ipynb #03d01216
 STEREO_RECIPES: dict[str, dict[str, Any]] = {
     "stereo_gan": dict(
         recipe="stereo_gan", epochs=50, batch=8, lr=1e-4, lr_schedule="halve", augment="stereo_gan",
@@ -472,8 +472,8 @@ STEREO_SCALES: dict[str, dict[str, Any]] = {
     ),
     "quick": _STEREO | dict(
         scale="quick", width=0.25, blocks=5, norm="batch", size=(64, 128), first=0.03,
-        world=World(300, 15, 2, (64, 128), (256, 512)), epochs=22, lr=4e-3, lr_schedule="linear",
-        augment="flip", discriminator_width=8,
+        world=World(300, 15, 2, (64, 128), (256, 512)), epochs=20, lr=5e-3, lr_schedule="linear",
+        augment="flip", padding="border", discriminator_width=8,
     ),
     "standard": _STEREO | dict(
         scale="standard", width=1.0, blocks=7, size=(128, 256), world=World(1000, 80, 4, (128, 256), (256, 512)),
