@@ -28,7 +28,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'chosen_weights', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any',
            'parse_size', 'data_pack', 'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #16205abf
+# %% ../nbs/62_cli.ipynb #3f66516c
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -126,7 +126,7 @@ def _say_what_can_be_said(plan: Any) -> None:
     asked = [r for r in plan.runs if r.experiment.trained and r.row not in study.starts]
     for task in dict.fromkeys(getattr(r.experiment, "task", "") for r in asked):
         rows = [r.row for r in asked if getattr(r.experiment, "task", "") == task]
-        seeds, groups = rows.count(rows[0]), study.families(list(dict.fromkeys(rows)))
+        seeds, groups = rows.count(rows[0]), study.families([row for row in study.all if row in rows])
         if groups:
             many = max(len(compared) for _, compared in groups)
             beside = f"{many} row{'s' * (many > 1)} beside {' or '.join(reference for reference, _ in groups)}"

@@ -593,11 +593,11 @@ def pack(
                 _write_group(file.create_group(split), frames, len(indices), known)
     return out
 
-# %% ../nbs/02_datasets.ipynb #ed24fe50
+# %% ../nbs/02_datasets.ipynb #14d6d95b
 def check_split(split: str) -> None:
     """Refuse what is no split of a packed file."""
     if split not in SPLITS:
-        raise ValueError(f"split must be 'train' or 'test' (or 'watch', in a world's file), not {split!r}")
+        raise ValueError(f"split must be 'train' or 'test', not {split!r}")
 
 
 class PackedDepth(Dataset):

@@ -115,7 +115,7 @@ def figure1(records: Records) -> Figure:
     player = SYSTEMS["depth"].adversary(e, seed=0)
     return draw_network(net, e.crop, e.encoder, player and player.network)
 
-# %% ../nbs/55_depth_report.ipynb #426a5da4
+# %% ../nbs/55_depth_report.ipynb #c0768178
 def figure2(records: Records, data: str | Path, count: int = 2) -> Figure:
     """Baseline beside the adversarial row on a few frames: prediction, error, and a boundary enlarged."""
     rows = [r for r in ("baseline", "adv") if r in set(records.runs["row"])] or network_rows(records)[:2]
@@ -129,7 +129,7 @@ def figure2(records: Records, data: str | Path, count: int = 2) -> Figure:
     frames = [{r: views(net, e, test, i) for r, (net, e) in loaded.items()} for i in indices]
     truths = np.concatenate([f[rows[0]]["truth"].ravel() for f in frames])
     low, high = np.percentile(truths[truths > 0], [1, 99])
-    errors = (np.abs(s["prediction"] - s["truth"]) for f in frames for s in f.values())
+    errors = (np.abs(s["prediction"] - s["truth"])[s["truth"] > 0] for f in frames for s in f.values())
     limit = max(0.1, *(float(np.percentile(error, 97)) for error in errors))
     for k, seen in enumerate(frames):
         truth = seen[rows[0]]["truth"]
@@ -162,8 +162,9 @@ def boundary_window(depth: np.ndarray, share: float = 0.32) -> tuple[slice, slic
     """The window of a depth map (H,W) with the strongest depth steps in it: a boundary worth enlarging."""
     h, w = depth.shape
     wh, ww = max(4, int(share * h)), max(4, int(share * w))
+    depth = np.where(depth > 0, depth, np.nan)  # the rim of a hole is no boundary
     step = np.abs(np.diff(depth, axis=1, prepend=depth[:, :1])) + np.abs(np.diff(depth, axis=0, prepend=depth[:1]))
-    total = np.minimum(step, 0.5).cumsum(0).cumsum(1)
+    total = np.nan_to_num(np.minimum(step, 0.5)).cumsum(0).cumsum(1)
     total = np.pad(total, ((1, 0), (1, 0)))
     sums = total[wh:, ww:] - total[:-wh, ww:] - total[wh:, :-ww] + total[:-wh, :-ww]
     y, x = np.unravel_index(sums.argmax(), sums.shape)
@@ -240,7 +241,7 @@ def figure4(records: Records) -> Figure:
     margin.grid(alpha=0.3)
     return fig
 
-# %% ../nbs/55_depth_report.ipynb #2c1ed92d
+# %% ../nbs/55_depth_report.ipynb #ee14967a
 def responses(records: Records) -> pd.DataFrame:
     """One line a run whose weight came from a share: term, share, weight, seed, rms; empty for other studies.
 
@@ -289,8 +290,11 @@ def write_weights(table: pd.DataFrame, folder: Path | str) -> str:
         path.unlink(missing_ok=True)
         told = ", ".join(f"{term} {len(part)}" for term, part in table.groupby("term"))
         return f"No weights are chosen, since terms had unequal numbers of runs ({told}); run the same command again."
-    mean = table[table["unfair"] == ""].groupby(["term", "share"])[["weight", "rms"]].mean().reset_index()
+    fair = table.groupby(["term", "share"])["unfair"].transform("max") == ""  # with every seed
+    mean = table[fair].groupby(["term", "share"])[["weight", "rms"]].mean().reset_index()
     best = mean.loc[mean.groupby("term")["rms"].idxmin()].set_index("term")["weight"]
     chosen = {f"losses.{term}": f"{weight:.4g}" for term, weight in best.items()}
     write_json(path, chosen | {f"trials.{term}": str(tried[term]) for term in best.index})
-    return f"{path.name}: the best of {tried.iloc[0]} trials for {', '.join(best.index)}."
+    none = ", ".join(term for term in tried.index if term not in best.index)
+    unsaid = f" No trial of {none} was a fair game: with this file it keeps the weight of each row." if none else ""
+    return f"{path.name}: the best of {tried.iloc[0]} trials for {', '.join(best.index)}.{unsaid}"

@@ -32,7 +32,7 @@ __all__ = ['PRECISIONS', 'DEPTH_RECIPES', 'DEPTH_SCALES', 'Row', 'SWEPT', 'SHARE
            'mean_disparity', 'TranslationExperiment', 'l1', 'adversary_only', 'both', 'unconditional', 'noiseless',
            'cross_entropy', 'grey', 'commonest', 'Study', 'experiment', 'as_settings', 'from_settings']
 
-# %% ../nbs/50_experiments.ipynb #7d529903
+# %% ../nbs/50_experiments.ipynb #3c4aab1b
 @dataclass(frozen=True)
 class World:
     """How much of a synthetic world is rendered for a scale; ignored when real data is given."""
@@ -104,7 +104,7 @@ class Experiment:
         if "adversarial" in self.losses and self.adversary is None:
             raise ValueError(
                 f"an adversarial term needs a second player, but recipe '{self.recipe}' describes no discriminator; "
-                "use another recipe, or name rows without one, for example --rows baseline,ssim,balanced_ssim"
+                "use another recipe, or name with --rows only rows without one"
             )
         if self.network not in self.networks:
             raise ValueError(f"network must be one of {', '.join(self.networks)}, not {self.network!r}")
@@ -121,6 +121,8 @@ class Experiment:
             raise ValueError(f"scored_on must be 'test' or 'validation', not {self.scored_on!r}")
         if self.scored_on == "validation" and self.select == "best_val":
             raise ValueError("scenes that choose the epoch cannot judge it: set select='last', or scored_on='test'")
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation is a share of the scenes, above 0 and below 1, not {self.validation}")
         if unknown := set(self.shares) - set(self.losses):
             raise ValueError(f"a share of '{min(unknown)}', which this row does not have; add it to losses")
         if any(not share > 0 for share in self.shares.values()) or not sum(self.shares.values()) < 1:
@@ -135,7 +137,7 @@ class Experiment:
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 
-# %% ../nbs/50_experiments.ipynb #7899e4a0
+# %% ../nbs/50_experiments.ipynb #b5fe315b
 def _fits(value: Any, hint: Any) -> bool:
     """Whether `value` is of the annotated type; an int does for a float, a list for a tuple."""
     if isinstance(hint, types.UnionType):
@@ -166,6 +168,8 @@ def with_setting(thing: Any, name: str, value: Any) -> Any:
         if not (dataclasses.is_dataclass(old) or isinstance(old, Mapping)):
             raise ValueError(f"'{first}' has no part '{rest}'; set {first}=VALUE")
         return replace(thing, **{first: with_setting(old, rest, value)})
+    if isinstance(old, Mapping):
+        raise ValueError(f"'{first}' has parts: set one of them, for example {first}.adversarial=0.1")
     if isinstance(value, str) and not isinstance(old, str):
         try:
             value = ast.literal_eval(value)
@@ -690,7 +694,7 @@ def commonest(scale: str, recipe: str, task: str) -> Experiment:
     """What is known without looking: the commonest class of each pixel in the training data."""
     return replace(l1(scale, recipe, task), network="commonest", losses={}, adversary=None, noise=False)
 
-# %% ../nbs/50_experiments.ipynb #bfd38091
+# %% ../nbs/50_experiments.ipynb #5acb4263
 RECIPES = {"depth": DEPTH_RECIPES, "stereo": STEREO_RECIPES, "translation": TRANSLATION_RECIPES}
 SCALES = {"depth": DEPTH_SCALES, "stereo": STEREO_SCALES, "translation": TRANSLATION_SCALES}
 
@@ -805,7 +809,7 @@ STUDIES: dict[str, Study] = {
 # What a reference row takes over from `--set`: all rows must have one network and one form of data.
 SHARED = {
     "encoder", "pretrained", "align_corners", "frame", "crop", "world", "precision", "workers", "size", "load", "width",
-    "blocks", "downs", "norm", "scored_on", "validation",
+    "blocks", "downs", "norm", "scored_on", "validation", "select",
 }  # fmt: skip
 
 

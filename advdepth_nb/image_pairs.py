@@ -23,11 +23,11 @@ from .datasets import PACKED_FORMAT, Record, _bar, _hdf5, _new_hdf5, check_split
 from .stereo_data import STEREO_FORMAT
 
 # %% auto #0
-__all__ = ['Palette', 'PALETTES', 'XYZ', 'SUFFIXES', 'SOFT', 'TASKS', 'LAYOUTS', 'MOST_COLOURS', 'PAIRS_FORMAT', 'FITS',
-           'as_palette', 'colours', 'paint', 'decode', 'srgb_to_linear', 'linear_to_srgb', 'rgb_to_lab', 'lab_to_rgb',
-           'grey_of', 'to_network', 'from_network', 'lightness_to_network', 'chroma_to_network', 'lab_from_network',
-           'read_picture', 'has_colour', 'labels_of_values', 'labels_of_colours', 'Pair', 'PairSource', 'read_mask',
-           'open_pairs', 'pack_pairs', 'PackedPairs']
+__all__ = ['Palette', 'PALETTES', 'XYZ', 'SUFFIXES', 'SOFT', 'IN_PYTHON', 'TASKS', 'LAYOUTS', 'MOST_COLOURS', 'PAIRS_FORMAT',
+           'FITS', 'as_palette', 'colours', 'paint', 'decode', 'srgb_to_linear', 'linear_to_srgb', 'rgb_to_lab',
+           'lab_to_rgb', 'grey_of', 'to_network', 'from_network', 'lightness_to_network', 'chroma_to_network',
+           'lab_from_network', 'read_picture', 'has_colour', 'labels_of_values', 'labels_of_colours', 'Pair',
+           'PairSource', 'read_mask', 'open_pairs', 'pack_pairs', 'PackedPairs']
 
 # %% ../nbs/06_image_pairs.ipynb #a2b88ad6
 Palette = Mapping[str, tuple[int, int, int]]  # class name -> RGB, 0-255; a class's number is its place
@@ -169,7 +169,7 @@ def lab_from_network(
     lab = torch.cat([(lightness.detach().float() + 1) * 50, chroma.detach().float() * 110], 1)
     return (255 * lab_to_rgb(lab)).round().byte()
 
-# %% ../nbs/06_image_pairs.ipynb #ecc7e66f
+# %% ../nbs/06_image_pairs.ipynb #fe88c578
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
@@ -182,7 +182,7 @@ def read_picture(
         with Image.open(path) as file:
             picture = ImageOps.exif_transpose(file)
             mode = picture.mode
-            if mode in ("P", "PA") and _grey_palette(picture):
+            if mode in ("P", "PA") and _grey_palette(picture, whole=not indices):
                 mode = "L"
             wanted = "L" if mode in ("1", "L", "LA") else "P" if indices and mode == "P" else "RGB"
             pixels = np.asarray(picture if picture.mode == wanted else picture.convert(wanted))
@@ -195,10 +195,12 @@ def read_picture(
     return pixels
 
 
-def _grey_palette(picture: Image.Image) -> bool:
+def _grey_palette(picture: Image.Image, whole: bool) -> bool:
+    """Whether its palette is grey: all of it, or the entries that this picture uses."""
     entries = np.array(picture.getpalette("RGB")).reshape(-1, 3)
-    used = entries[np.unique(np.asarray(picture)[..., :1] if picture.mode == "PA" else np.asarray(picture))]
-    return bool((used == used[:, :1]).all())
+    if not whole:
+        entries = entries[np.unique(np.asarray(picture)[..., :1] if picture.mode == "PA" else np.asarray(picture))]
+    return bool((entries == entries[:, :1]).all())
 
 
 def has_colour(
@@ -207,8 +209,12 @@ def has_colour(
     """Whether any pixel's channels differ by more than two levels."""
     return picture.ndim == 3 and int((picture.max(-1) - picture.min(-1)).max()) > 2
 
-# %% ../nbs/06_image_pairs.ipynb #95cc86b8
+# %% ../nbs/06_image_pairs.ipynb #3f46b4ed
 SOFT = 0.05  # share of pixels that may lie between the classes
+IN_PYTHON = (
+    "in Python, pack_pairs(path, 'packed.h5', task='segment', palette={name: (red, green, blue), ...}), and packed.h5 "
+    "as the data"
+)
 
 
 def labels_of_values(
@@ -223,13 +229,13 @@ def labels_of_values(
         if between > SOFT:
             raise ValueError(
                 f"{where}: {100 * between:.0f} % of its pixels are neither black nor white, so they belong to no "
-                "class; give the palette of its classes"
+                f"class; give the palette of its classes: {IN_PYTHON}"
             )
         return (values > 127).astype(np.uint8)
     if values.size and values.max() >= len(palette):
         raise ValueError(
             f"{where} holds the value {values.max()}, which belongs to no class: they are 0 to {len(palette) - 1} "
-            f"({', '.join(palette)}); give the palette of its classes"
+            f"({', '.join(palette)}); give the palette of its classes: {IN_PYTHON}"
         )
     return values
 
@@ -248,7 +254,7 @@ def labels_of_colours(
         row, column = np.argwhere(far)[0]
         raise ValueError(
             f"{where}: {100 * far.mean():.0f} % of its pixels, such as {tuple(picture[row, column].tolist())}, have "
-            f"the colour of no class ({', '.join(palette)}); give the palette of its classes"
+            f"the colour of no class ({', '.join(palette)}); give the palette of its classes: {IN_PYTHON}"
         )
     return labels
 
@@ -423,7 +429,7 @@ def read_mask(
 def _mask(record: Record, side: int) -> np.ndarray:
     return read_picture(record.where[0]) if side == 0 else read_mask(record.where[1])
 
-# %% ../nbs/06_image_pairs.ipynb #fbca3eeb
+# %% ../nbs/06_image_pairs.ipynb #5a03d52d
 MOST_COLOURS = 16  # classes that are found by their colours alone
 
 
@@ -438,10 +444,12 @@ def _find_palette(pictures: Iterable[tuple[Path, np.ndarray]]) -> Palette:
         if len(found) > MOST_COLOURS:
             raise ValueError(
                 f"{path}: more than {MOST_COLOURS} colours (is it a JPEG, or a photograph?), so they cannot be the "
-                "classes; give the palette, a dictionary from each class to its (red, green, blue)"
+                f"classes; give the palette of the classes: {IN_PYTHON}"
             )
     if len(found) < 2:
-        raise ValueError(f"{path}: all pictures of classes have one colour; give the palette of the classes")
+        raise ValueError(
+            f"{path}: all pictures of classes have one colour; give the palette of the classes: {IN_PYTHON}"
+        )
     return {f"#{c:06x}": (c >> 16, c >> 8 & 255, c & 255) for c in sorted(found)}
 
 
@@ -453,7 +461,7 @@ def _black_and_white(palette: Palette, pictures: Iterable[tuple[Path, np.ndarray
                 return picture.ndim == 2
     return False
 
-# %% ../nbs/06_image_pairs.ipynb #b7aa8979
+# %% ../nbs/06_image_pairs.ipynb #148d80fa
 def _check_task(task: str) -> None:
     if task not in TASKS:
         raise ValueError(f"task must be 'colour' or 'segment', not {task!r}")
@@ -465,7 +473,7 @@ def _find_layout(root: Path, task: str) -> str:
     if found == ["masks"] and not _has(root, "masks"):
         found = []  # a folder of photographs may well be called images
     if len(found) == 2:
-        raise ValueError(f"{root} holds A/, B/ and images/, masks/: say layout='folders' or layout='masks'")
+        raise ValueError(f"{root} holds A/, B/ and images/, masks/: give one of the folders alone")
     if found:
         return found[0]
     wide, other = [], []
@@ -483,7 +491,7 @@ def _find_layout(root: Path, task: str) -> str:
     if wide and other and (task == "segment" or len(wide) > len(other)):
         raise ValueError(
             f"{other[0]} is not twice as wide as high, but {len(wide)} pictures beside it are: make all of them pairs "
-            "side by side, or say layout='photographs'"
+            "side by side, or take them away"
         )
     return "side_by_side" if wide and not other else "photographs"
 

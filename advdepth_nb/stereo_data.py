@@ -186,7 +186,7 @@ def _partner(path: Path, of: Path, what: str) -> Path:
         )
     return path
 
-# %% ../nbs/05_stereo_data.ipynb #1e16848c
+# %% ../nbs/05_stereo_data.ipynb #d69ab40f
 def _read_sintel(record: Record) -> dict:
     left, right, disparity, occluded, outside = record.where
     fields = {"left": read_colour(left), "right": read_colour(right), "baseline": 0.1}
@@ -204,7 +204,8 @@ def _find_sintel(root: Path, options: dict) -> StereoSource | None:
     render, records = options["render"], []
     if not (base / f"{render}_left").is_dir():
         raise FileNotFoundError(
-            f"{base / f'{render}_left'} does not exist; the other render pass may: see the option render"
+            f"{base / f'{render}_left'} does not exist; the other render pass may: in Python, open_stereo(path, "
+            f"render='{'clean' if render == 'final' else 'final'}')"
         )
     truth = (base / "disparities").is_dir()
     for left in sorted((base / f"{render}_left").glob("*/*.png")):
@@ -355,7 +356,7 @@ def _find_middlebury_2014(root: Path, options: dict) -> StereoSource | None:
         records.append(Record(scene, f"{scene}/im0", "train", (left, right, *found)))
     return _source("Middlebury 2014 or v3 (PFM)", root, records, _read_middlebury_2014)
 
-# %% ../nbs/05_stereo_data.ipynb #20fed921
+# %% ../nbs/05_stereo_data.ipynb #0edc34e7
 MIDDLEBURY_FULL_ROWS = 1110  # of every scene of 2005 and 2006 at full size
 
 
@@ -367,7 +368,8 @@ def _read_middlebury_2005(record: Record) -> dict:
     if factor is None:
         raise ValueError(
             f"{left} has {rows} rows, not the 1110, 555 or 370 of Middlebury 2005 and 2006 in their three sizes; "
-            "say by the option factor what its 8-bit disparities must be divided by"
+            "say what its 8-bit disparities must be divided by: in Python, pack_stereo(open_stereo(path, factor=4), "
+            "'packed.h5'), and packed.h5 as the data"
         )
     if disparity:
         fields["disparity"] = read_values(disparity, 8).astype(np.float32) / factor

@@ -338,7 +338,7 @@ def evaluate_run(
     )  # fmt: skip
     return means
 
-# %% ../nbs/52_study.ipynb #4887ec5f
+# %% ../nbs/52_study.ipynb #954dc40d
 @dataclass(frozen=True, eq=False)  # a run is itself, not its fields; so it can be a key
 class Run:
     """One row with one seed: where it goes, and the fingerprint a finished one must carry."""
@@ -414,6 +414,8 @@ def make_plan(
     by_task = {getattr(e, "task", ""): e for e in experiments}  # data is looked at once, not once for each row
     facts_of = {task: system.facts(e, data) for task, e in by_task.items()}
     changes = "".join(f"+{k}={v}" for k, v in sorted(settings.items())).replace("/", "_").replace(" ", "")
+    if len(changes) > 160:  # a folder's name has room for 255 letters
+        changes = f"{changes[:140]}+{hashlib.sha256(changes.encode()).hexdigest()[:12]}"
     folder = Path(out) / f"{study}-{data_name(data)}-{scale}-{recipe}{changes}"
     runs = []
     for e in experiments:
@@ -495,7 +497,7 @@ def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any]) -> Pat
             shutil.rmtree(sockets, ignore_errors=True)
     raise AssertionError("unreachable")
 
-# %% ../nbs/52_study.ipynb #0288419c
+# %% ../nbs/52_study.ipynb #08882e64
 def run_one(
     plan: Plan, run: Run, packed: Path, threads: int = 0, say: Callable[[str], None] = print
 ) -> None:
@@ -524,7 +526,7 @@ def run_one(
 
 def data_identity(data: str) -> str:
     """A world's name, or a path in full: two data sets may have folders of one name."""
-    return data if any(data in system.worlds for system in SYSTEMS.values()) else str(Path(data).resolve())
+    return data if any(data in system.worlds for system in SYSTEMS.values()) else str(Path(data).expanduser().resolve())
 
 
 def progress_file(folder: Path | str) -> Callable[[float, str], None]:
@@ -566,6 +568,9 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
     if not waiting:
         return {}
     packed = packed_files(plan, say)
+    for e in (r.experiment for r in waiting if r.experiment.scored_on == "test"):  # not trained if it cannot be scored
+        tested = SYSTEMS[e.system].dataset(packed[getattr(e, "task", "")], "test", e)
+        SYSTEMS[e.system].protocols_for(e, tested)
     # Kernels inherit this. Threads that spin while they wait make a shared core several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     cores = torch.get_num_threads()
@@ -585,7 +590,9 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
             todo.remove(run)
             failed[run] = "it begins from the weights of a run that failed"
         begun_from = {r.folder for r in (*todo, *running)}
-        for run in [r for r in todo if r.start not in begun_from][: jobs - len(running)]:
+        ready = [r for r in todo if r.start not in begun_from]
+        ready.sort(key=lambda r: not r.experiment.trained)  # references are quick, and fill the gaps
+        for run in ready[: jobs - len(running)]:
             todo.remove(run)
             alone = any(r.start == run.folder for r in todo)  # the others wait for it: it gets every core
             threads = cores if alone else max(1, cores // jobs)
@@ -626,7 +633,7 @@ def _time_left(begun: float, waiting: Sequence[Run], todo: Sequence[Run], runnin
         text += f", about {gone * left / (whole - left) / 60:.1f} left"
     return text
 
-# %% ../nbs/52_study.ipynb #4ac7243b
+# %% ../nbs/52_study.ipynb #fa516197
 @dataclass(frozen=True)
 class Records:
     """All that a finished or half-finished study has to say."""
@@ -657,6 +664,8 @@ def collect(folder: Path | str) -> Records:
         if "adversarial" in declared["losses"] and not fair:
             fair = {"reasons": ["nobody watched the game: the data has no images to watch it by"]}
         known |= {"unfair": "; ".join(fair.get("reasons", []))}
+        device = told["budget"]["device"].split(" ")[0]
+        known |= {"made_by": f"advdepth_nb {told['library']}, torch {told['torch']} on {device}"}
         runs.append({"row": row, "seed": seed, "folder": str(run), **known, **told["budget"]})
         if (run / "history.parquet").exists():
             history.append(pd.read_parquet(run / "history.parquet").assign(row=row, seed=seed))

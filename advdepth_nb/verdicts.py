@@ -26,7 +26,7 @@ from .training import write_atomically
 __all__ = ['COLOURS', 'weigh', 'unfair_rows', 'plot_forest', 'weigh_all', 'write_verdicts', 'plot_forests', 'forests', 'Effect',
            'shared_images', 'effects', 'interactions', 'plot_effects', 'describe_axes', 'draw_axes']
 
-# %% ../nbs/58_verdicts.ipynb #3c9d49eb
+# %% ../nbs/58_verdicts.ipynb #0d68daa0
 def weigh(
     records: Records,
     protocol: str,
@@ -36,8 +36,8 @@ def weigh(
     """`evidence` for every row under one protocol against its reference, named in a column of its own.
 
     Column `endpoint` is "primary" or "exploratory"; `asked` is what was asked of a primary endpoint beforehand. Several
-    families, as in a crossed study, share `alpha`. ValueError where there is no other row to compare, or where two
-    seeds of each are missing.
+    families, as in a crossed study, share `alpha`. ValueError where there is no other row to compare, or where no row
+    has two seeds in common with its reference.
     """
     study, system = STUDIES[study_of(records)], system_of(records)
     groups = study.families(network_rows(records, protocol))
@@ -45,7 +45,8 @@ def weigh(
         raise ValueError(f"protocol {protocol} has no row beside its reference, so there is nothing to compare")
     rows = {row for reference, compared in groups for row in (reference, *compared)}
     images = records.images[(records.images["protocol"] == protocol) & records.images["row"].isin(rows)]
-    if (least := images.groupby("row")["seed"].nunique().min()) < 2:
+    seeds = images.groupby("row")["seed"].nunique()
+    if (least := max(min(seeds[reference], seeds[row]) for reference, compared in groups for row in compared)) < 2:
         told = reachable(int(least), max(len(compared) for _, compared in groups)).set_index("verdict")["why"].iloc[0]
         raise ValueError(f"no row can be judged ({told}): run the study with --seeds 3 or more")
     unfair, tables = {r: why for r, why in unfair_rows(records).items() if r in rows}, []
@@ -108,7 +109,7 @@ def plot_forest(
     ax.spines[["top", "right", "left"]].set_visible(False)
     return ax
 
-# %% ../nbs/58_verdicts.ipynb #c2e48d5e
+# %% ../nbs/58_verdicts.ipynb #6a47930a
 def weigh_all(records: Records) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
     """Verdicts by protocol; and for the protocols without, why there are none."""
     tables, silent = {}, {}
@@ -127,6 +128,12 @@ def _asked(table: pd.DataFrame) -> str:
     return f"Primary endpoints, named beforehand: {named}. Every other metric is exploratory (`verdicts.csv`)."
 
 
+def _against(table: pd.DataFrame) -> str:
+    """The primary endpoints in words, reference by reference."""
+    primary = table[table["endpoint"] == "primary"].groupby("reference", sort=False)
+    return "\n\n".join(f"Against `{reference}`:\n\n{in_words(part)}" for reference, part in primary)
+
+
 def write_verdicts(records: Records, folder: Path | str) -> str:
     """`verdicts.csv` in the study's folder; returns what it says in Markdown, or why nothing can be said."""
     tables, silent = weigh_all(records)
@@ -136,7 +143,7 @@ def write_verdicts(records: Records, folder: Path | str) -> str:
         write_atomically(path, lambda p: whole.to_csv(p, index=False))
     else:
         path.unlink(missing_ok=True)  # of an earlier report on more seeds
-    said = [f"### {n}\n\n{_asked(t)}\n\n{in_words(t[t['endpoint'] == 'primary'])}" for n, t in tables.items()]
+    said = [f"### {name}\n\n{_asked(table)}\n\n{_against(table)}" for name, table in tables.items()]
     return "\n\n".join([*said, *(f"**{name}**: {why}." for name, why in silent.items())])
 
 
