@@ -460,7 +460,7 @@ class StereoExperiment(Experiment):
         """(H,W) of the views, as the network sees them."""
         return self.size
 
-# %% ../nbs/50_experiments.ipynb #c1521944
+# %% ../nbs/50_experiments.ipynb #daddcd02
 STEREO_RECIPES: dict[str, dict[str, Any]] = {
     "stereo_gan": dict(
         recipe="stereo_gan", epochs=50, batch=8, lr=1e-4, lr_schedule="halve", augment="stereo_gan",
@@ -476,7 +476,7 @@ STEREO_SCALES: dict[str, dict[str, Any]] = {
     ),
     "quick": _STEREO | dict(
         scale="quick", width=0.25, blocks=5, norm="batch", size=(64, 128), first=0.03,
-        world=World(200, 15, 2, (64, 128), (256, 512)), epochs=25, lr=5e-3, lr_schedule="linear",
+        world=World(300, 15, 2, (64, 128), (256, 512)), epochs=16, lr=5e-3, lr_schedule="linear",
         augment="flip", padding="border", discriminator_width=8,
     ),
     "standard": _STEREO | dict(
@@ -623,7 +623,7 @@ class TranslationExperiment(Experiment):
         """(H,W) of the pictures."""
         return self.size
 
-# %% ../nbs/50_experiments.ipynb #7feb4df9
+# %% ../nbs/50_experiments.ipynb #5e245477
 TRANSLATION_RECIPES: dict[str, dict[str, Any]] = {
     "pix2pix": dict(
         recipe="pix2pix", epochs=200, batch=1, lr=2e-4, betas=(0.5, 0.999), lr_schedule="linear", augment="pix2pix",
@@ -638,7 +638,7 @@ TRANSLATION_SCALES: dict[str, dict[str, Any]] = {
     ),
     "quick": dict(
         scale="quick", size=(64, 128), load=(72, 144), width=32, downs=6, world=STEREO_SCALES["quick"]["world"],
-        epochs=5, batch=4, discriminator_width=32,
+        epochs=3, batch=4, discriminator_width=32,
     ),
     "standard": dict(
         scale="standard", size=(256, 512), load=(286, 572), width=64, downs=8,
