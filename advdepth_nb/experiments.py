@@ -460,7 +460,7 @@ class StereoExperiment(Experiment):
         """(H,W) of the views, as the network sees them."""
         return self.size
 
-# %% ../nbs/50_experiments.ipynb #daddcd02
+# %% ../nbs/50_experiments.ipynb #e42dfb2b
 STEREO_RECIPES: dict[str, dict[str, Any]] = {
     "stereo_gan": dict(
         recipe="stereo_gan", epochs=50, batch=8, lr=1e-4, lr_schedule="halve", augment="stereo_gan",
@@ -476,7 +476,7 @@ STEREO_SCALES: dict[str, dict[str, Any]] = {
     ),
     "quick": _STEREO | dict(
         scale="quick", width=0.25, blocks=5, norm="batch", size=(64, 128), first=0.03,
-        world=World(300, 15, 2, (64, 128), (256, 512)), epochs=16, lr=5e-3, lr_schedule="linear",
+        world=World(300, 15, 2, (64, 128), (256, 512)), epochs=17, lr=5e-3, lr_schedule="linear",
         augment="flip", padding="border", discriminator_width=8,
     ),
     "standard": _STEREO | dict(
