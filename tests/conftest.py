@@ -10,14 +10,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests run side by side
 ROOT = Path(__file__).resolve().parents[1]
 
 
-# Files go to workers whole: the ones that take minutes first, so that no worker is left alone with them at the end.
-LONGEST = ("test_notebooks", "test_study", "test_datasets", "test_systems", "test_study_failures", "test_training")
+# Files go to workers whole, at first two to each: the ones that take minutes come first, so that no worker is left
+# alone with them at the end, and a short one is the second of the worker that has the notebooks.
+FIRST = ("test_notebooks", "test_study", "test_datasets", "test_systems", "test_study_failures", "test_training")
 
 
 def pytest_collection_modifyitems(items):
     def place(item):
         name = item.path.stem
-        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+        return FIRST.index(name) if name in FIRST else len(FIRST)
 
     items.sort(key=place)
 
