@@ -497,7 +497,7 @@ def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any]) -> Pat
             shutil.rmtree(sockets, ignore_errors=True)
     raise AssertionError("unreachable")
 
-# %% ../nbs/52_study.ipynb #08882e64
+# %% ../nbs/52_study.ipynb #1ea3c961
 def run_one(
     plan: Plan, run: Run, packed: Path, threads: int = 0, say: Callable[[str], None] = print
 ) -> None:
@@ -568,9 +568,9 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
     if not waiting:
         return {}
     packed = packed_files(plan, say)
-    for e in (r.experiment for r in waiting if r.experiment.scored_on == "test"):  # not trained if it cannot be scored
-        tested = SYSTEMS[e.system].dataset(packed[getattr(e, "task", "")], "test", e)
-        SYSTEMS[e.system].protocols_for(e, tested)
+    scored = {getattr(r.experiment, "task", ""): r.experiment for r in waiting if r.experiment.scored_on == "test"}
+    for task, e in scored.items():  # what cannot be scored is not trained
+        SYSTEMS[e.system].protocols_for(e, SYSTEMS[e.system].dataset(packed[task], "test", e))
     # Kernels inherit this. Threads that spin while they wait make a shared core several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     cores = torch.get_num_threads()
