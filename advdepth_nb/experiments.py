@@ -23,14 +23,14 @@ from .training import SCHEDULES
 # %% auto #0
 __all__ = ['PRECISIONS', 'DEPTH_RECIPES', 'DEPTH_SCALES', 'Row', 'SWEPT', 'SHARES', 'CONSTRAINTS', 'PLAYERS', 'STEREO_RECIPES',
            'STEREO_SCALES', 'STEREO_CONSTRAINTS', 'STEREO_PLAYERS', 'TRANSLATION_RECIPES', 'TRANSLATION_SCALES',
-           'RECIPES', 'SCALES', 'STUDIES', 'SHARED', 'World', 'Experiment', 'with_setting', 'choose', 'DepthExperiment',
-           'configure', 'baseline', 'adv', 'adv_ssim', 'sqrt_adv', 'balanced_adv_ssim', 'balanced_adv', 'ssim',
-           'balanced_ssim', 'sqrel_adv', 'adv_conditional', 'relativistic', 'baseline_compute', 'adv_frozen',
-           'adv_detached', 'adv_random', 'adv_shuffled', 'mean_depth', 'start', 'log_depth', 'start_held_out',
-           'StereoExperiment', 'stereo_baseline', 'full', 'no_consistency', 'no_smoothness', 'no_reconstruction',
-           'adversarial_0_001', 'adversarial_0_1', 'adversarial_0_5', 'ssim_85', 'stereo_compute', 'multiscale',
-           'mean_disparity', 'TranslationExperiment', 'l1', 'adversary_only', 'both', 'unconditional', 'noiseless',
-           'cross_entropy', 'grey', 'commonest', 'Study', 'experiment', 'as_settings', 'from_settings']
+           'RECIPES', 'SCALES', 'STUDIES', 'SHARED', 'World', 'Experiment', 'with_settings', 'choose',
+           'DepthExperiment', 'configure', 'baseline', 'adv', 'adv_ssim', 'sqrt_adv', 'balanced_adv_ssim',
+           'balanced_adv', 'ssim', 'balanced_ssim', 'sqrel_adv', 'adv_conditional', 'relativistic', 'baseline_compute',
+           'adv_frozen', 'adv_detached', 'adv_random', 'adv_shuffled', 'mean_depth', 'start', 'log_depth',
+           'start_held_out', 'StereoExperiment', 'stereo_baseline', 'full', 'no_consistency', 'no_smoothness',
+           'no_reconstruction', 'adversarial_0_001', 'adversarial_0_1', 'adversarial_0_5', 'ssim_85', 'stereo_compute',
+           'multiscale', 'mean_disparity', 'TranslationExperiment', 'l1', 'adversary_only', 'both', 'unconditional',
+           'noiseless', 'cross_entropy', 'grey', 'commonest', 'Study', 'experiment', 'as_settings', 'from_settings']
 
 # %% ../nbs/50_experiments.ipynb #3c4aab1b
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Experiment:
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 
-# %% ../nbs/50_experiments.ipynb #b5fe315b
+# %% ../nbs/50_experiments.ipynb #3bf867bc
 def _fits(value: Any, hint: Any) -> bool:
     """Whether `value` is of the annotated type; an int does for a float, a list for a tuple."""
     if isinstance(hint, types.UnionType):
@@ -152,22 +152,30 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, hint)
 
 
-def with_setting(thing: Any, name: str, value: Any) -> Any:
-    """A copy of a dataclass or mapping with one (dotted) field changed; text is read as a Python literal."""
-    first, _, rest = name.partition(".")
-    if isinstance(thing, Mapping):  # loss weights: a term may be added
-        try:
-            return {**thing, first: float(value)}
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"the weight of '{first}' must be a number, not {value!r}") from error
+def with_settings(thing: Any, settings: Mapping[str, Any]) -> Any:
+    """A copy of a dataclass with (dotted) fields changed all at once, so that only the whole has to fit together."""
+    given: dict[str, Any] = {}
+    for name, value in settings.items():
+        first, _, rest = name.partition(".")
+        given[first] = _changed(thing, first, rest, value, given)
+    return replace(thing, **given)
+
+
+def _changed(thing: Any, first: str, rest: str, value: Any, given: Mapping[str, Any]) -> Any:
+    """The new value of the field `first`, or of its part `rest`; text is read as a Python literal."""
     fields = {f.name for f in dataclasses.fields(thing)}
     if first not in fields or first in ("row", "hypothesis", "scale", "recipe"):
         raise ValueError(f"unknown setting '{first}'; {type(thing).__name__} has {', '.join(sorted(fields))}")
-    old = getattr(thing, first)
+    old = given.get(first, getattr(thing, first))
+    if rest and isinstance(old, Mapping):  # loss weights: a term may be added
+        try:
+            return {**old, rest: float(value)}
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the weight of '{rest}' must be a number, not {value!r}") from error
     if rest:
-        if not (dataclasses.is_dataclass(old) or isinstance(old, Mapping)):
+        if not dataclasses.is_dataclass(old):
             raise ValueError(f"'{first}' has no part '{rest}'; set {first}=VALUE")
-        return replace(thing, **{first: with_setting(old, rest, value)})
+        return with_settings(old, {rest: value})
     if isinstance(old, Mapping):
         raise ValueError(f"'{first}' has parts: set one of them, for example {first}.adversarial=0.1")
     if isinstance(value, str) and not isinstance(old, str):
@@ -180,7 +188,7 @@ def with_setting(thing: Any, name: str, value: Any) -> Any:
         value = tuple(value)
     if not _fits(value, hint):
         raise ValueError(f"{first}={value!r} does not fit; it is {old!r} now")
-    return replace(thing, **{first: float(value) if hint is float else value})
+    return float(value) if hint is float else value
 
 
 def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:
@@ -694,7 +702,7 @@ def commonest(scale: str, recipe: str, task: str) -> Experiment:
     """What is known without looking: the commonest class of each pixel in the training data."""
     return replace(l1(scale, recipe, task), network="commonest", losses={}, adversary=None, noise=False)
 
-# %% ../nbs/50_experiments.ipynb #5acb4263
+# %% ../nbs/50_experiments.ipynb #42da0126
 RECIPES = {"depth": DEPTH_RECIPES, "stereo": STEREO_RECIPES, "translation": TRANSLATION_RECIPES}
 SCALES = {"depth": DEPTH_SCALES, "stereo": STEREO_SCALES, "translation": TRANSLATION_SCALES}
 
@@ -826,6 +834,7 @@ def experiment(
     choose("scale", scale, SCALES[table.system]), choose("recipe", recipe, RECIPES[table.system])
     e = declared(scale, recipe)
     e = replace(e, row=row, hypothesis=(declared.__doc__ or "").strip())
+    meant = {}
     for name, value in (settings or {}).items():
         part, _, term = name.partition(".")
         if part == "losses" and term in e.terms(recipe) and term not in e.losses:
@@ -833,8 +842,8 @@ def experiment(
         if part == "adversary" and e.adversary is None:
             continue  # nor does it give a second player to a row without one
         if row in table.rows or row in table.beside or part in SHARED:
-            e = with_setting(e, name, value)
-    return e
+            meant[name] = value
+    return with_settings(e, meant)
 
 # %% ../nbs/50_experiments.ipynb #b4ca6ec3
 def as_settings(e: Experiment) -> dict[str, Any]:
