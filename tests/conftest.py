@@ -34,5 +34,7 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def worlds(tmp_path_factory) -> Path:
-    """Where rendered rooms are kept: each worker renders them once."""
-    return tmp_path_factory.mktemp("worlds")
+    """Where rendered rooms are kept: the workers render them once between them."""
+    folder = tmp_path_factory.getbasetemp().parent / "worlds"  # above the folders of the workers
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -92,7 +92,7 @@ def test_a_stereo_study_from_command_to_report(fields, tmp_path):
 
 
 def test_a_translation_study_from_command_to_report(fields, tmp_path):
-    rows = "colour_grey,segment_commonest,colour_both,segment_cross_entropy"
+    rows = "segment_commonest,colour_both,segment_cross_entropy"
     done = command(
         "ablate", "translate", "--scale", "smoke", "--rows", rows, "--jobs", 2, "--out", tmp_path, data=fields.parent
     )
@@ -100,8 +100,8 @@ def test_a_translation_study_from_command_to_report(fields, tmp_path):
     folder = tmp_path / "translate-fields-smoke-pix2pix"
     images = pd.read_parquet(folder / "runs" / "segment_cross_entropy" / "seed=0" / "images.parquet")
     assert {"iou", "f1", "iou_stalk", "f1_leaf", "accuracy", "mse"} <= set(images["metric"])
-    grey = pd.read_parquet(folder / "runs" / "colour_grey" / "seed=0" / "images.parquet")
-    assert {"l1", "psnr", "ssim", "colour_distance", "mse"} == set(grey["metric"])
+    coloured = pd.read_parquet(folder / "runs" / "colour_both" / "seed=0" / "images.parquet")
+    assert {"l1", "psnr", "ssim", "colour_distance", "mse"} == set(coloured["metric"])
     for name in ("fig5_colour", "fig5_segment", "scores_colour", "scores_segment", "network", "curves"):
         assert (folder / f"{name}.png").stat().st_size > 5000, name
     assert "protocol colour" in done.stdout and "protocol segment" in done.stdout
