@@ -6,14 +6,18 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: ablation test lab notebooks check clean
 
 # Installed once, and again when the requirements change.
-.venv/installed: settings.ini setup.py pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+REQUIREMENTS := settings.ini setup.py pyproject.toml
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: $(REQUIREMENTS) | $(BIN)/python
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
-.venv/installed-dev: .venv/installed
+.venv/installed-dev: $(REQUIREMENTS) | $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[dev]'
-	touch $@
+	touch .venv/installed $@
 
 ablation: .venv/installed
 	$(BIN)/advdepth ablate table1 --scale quick --jobs 2

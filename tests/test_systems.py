@@ -2,7 +2,9 @@
 for nonsense."""
 
 import json
+import os
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -18,20 +20,12 @@ from advdepth_nb.systems import SYSTEMS
 
 
 @pytest.fixture(scope="module")
-def fields(tmp_path_factory):
+def fields(worlds):
     """The packed field of the smallest scale, which stereo and translation share."""
-    import os
-
-    folder = tmp_path_factory.mktemp("data")
-    before = os.environ.get("ADVDEPTH_DATA")
-    os.environ["ADVDEPTH_DATA"] = str(folder)
-    packed = SYSTEMS["stereo"].data_file(experiment("full", "stereo", "smoke"), "fields")
-    assert SYSTEMS["translation"].data_file(experiment("colour_both", "translate", "smoke"), "fields") == packed
-    yield packed
-    if before is None:
-        del os.environ["ADVDEPTH_DATA"]
-    else:
-        os.environ["ADVDEPTH_DATA"] = before
+    with mock.patch.dict(os.environ, ADVDEPTH_DATA=str(worlds)):
+        packed = SYSTEMS["stereo"].data_file(experiment("full", "stereo", "smoke"), "fields")
+        assert SYSTEMS["translation"].data_file(experiment("colour_both", "translate", "smoke"), "fields") == packed
+    return packed
 
 
 class StopAfter(Exception):

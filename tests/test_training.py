@@ -1,7 +1,9 @@
 """What the loop promises: exact resume, a weight of 0 that changes nothing, a NaN that is named."""
 
 import json
+import os
 from dataclasses import replace
+from unittest import mock
 
 import h5py
 import pandas as pd
@@ -15,17 +17,9 @@ from advdepth_nb.training import Callback, NotFinite
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory):
-    import os
-
-    folder = tmp_path_factory.mktemp("data")
-    before = os.environ.get("ADVDEPTH_DATA")
-    os.environ["ADVDEPTH_DATA"] = str(folder)
-    yield SYSTEMS["depth"].data_file(experiment("baseline", scale="smoke"), "rooms")
-    if before is None:
-        del os.environ["ADVDEPTH_DATA"]
-    else:
-        os.environ["ADVDEPTH_DATA"] = before
+def packed(worlds):
+    with mock.patch.dict(os.environ, ADVDEPTH_DATA=str(worlds)):
+        return SYSTEMS["depth"].data_file(experiment("baseline", scale="smoke"), "rooms")
 
 
 def weights(folder):
