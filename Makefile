@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: ablation test lab notebooks check clean
+.PHONY: ablation test lab notebooks clean
 
 # Installed once, and again when the requirements change.
 REQUIREMENTS := settings.ini setup.py pyproject.toml
@@ -22,12 +22,8 @@ $(BIN)/python:
 ablation: .venv/installed
 	$(BIN)/advdepth ablate table1 --scale quick --jobs 2
 
-test: .venv/installed-dev check
+test: .venv/installed-dev
 	$(BIN)/python -m pytest
-
-check: .venv/installed-dev
-	$(BIN)/ruff check advdepth_nb tests tools benchmarks setup.py
-	$(BIN)/python tools/notebooks.py check
 
 lab: .venv/installed-dev
 	$(BIN)/python tools/notebooks.py text

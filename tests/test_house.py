@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,14 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
     return found
+
+
+@pytest.mark.parametrize(
+    "words", [["tools/notebooks.py", "check"], ["-m", "ruff", "check", "--quiet"]], ids=["in step", "ruff"]
+)
+def test_notebooks_modules_and_readme_agree_and_are_tidy(words):
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
