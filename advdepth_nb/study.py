@@ -271,7 +271,7 @@ class Part(Subset):
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
-# %% ../nbs/52_study.ipynb #6461f387
+# %% ../nbs/52_study.ipynb #baf8c749
 def evaluate_model(
     net: nn.Module,
     e: Experiment,
@@ -294,12 +294,15 @@ def evaluate_model(
 
 
 def summaries(images: pd.DataFrame, system: str = "depth") -> pd.DataFrame:
-    """The system's summary under every protocol of the records, with a column `protocol`; its own order."""
+    """The system's summary under every protocol of the records, with a column `protocol`.
+
+    The system's own protocols in its own order, then those that were declared beside them.
+    """
     asked = SYSTEMS[system]
 
     def place(name: str) -> tuple[int, str]:
         base = name.split("@")[0].removesuffix("_pp")  # of one scaled to small frames, or post-processed
-        return asked.protocols.index(base), name
+        return asked.protocols.index(base) if base in asked.protocols else len(asked.protocols), name
 
     names = sorted(images["protocol"].unique(), key=place)
     parts = [asked.summary(images, name) for name in names]
