@@ -429,9 +429,9 @@ def _ask_placebos(
         told = "" if np.isnan(p_placebo) else f" (p {p_placebo:.2g})"
         table.loc[i, ["verdict", "rule"]] = word, rule + told
 
-# %% ../nbs/42_evidence.ipynb #855b78c3
+# %% ../nbs/42_evidence.ipynb #ab10fef2
 COLUMNS_OF_EVIDENCE = (
-    "row", "metric", "better", "verdict", "rule", "reference_value", "value", "difference", "low", "high", "error",
+    "row", "metric", "better", "verdict", "rule", "reference_value", "value", "difference", "low", "high", "level", "error",
     "df", "p", "p_holm", "p_equivalence", "p_equivalence_holm", "p_placebo", "margin", "boot_low", "boot_high",
     "p_signflip", "p_signflip_floor", "relative", "d_z", "improved", "seed_units", "smallest_visible", "seeds",
     "scenes", "images", "excluded", "notes",
@@ -457,9 +457,11 @@ def evidence(
 ) -> pd.DataFrame:
     """One line per row and metric, with the columns COLUMNS_OF_EVIDENCE: numbers, a verdict, the rule that gave it.
 
-    `difference` is row − reference in the metric's unit; [`low`, `high`] its crossed t interval at level 1 - alpha, not
-    adjusted for the number of rows, while the verdict is (`*_holm`). `d_z` is the mean over the standard deviation of
-    the scenes' differences, `seed_units` in standard deviations of the reference over its seeds. NaN: cannot be known.
+    `difference` is row − reference in the metric's unit; [`low`, `high`] its crossed t interval at `level` 1 - alpha, by
+    Satterthwaite's degrees of freedom and not adjusted for the number of rows. The verdict asks for more: each source
+    by its own degrees of freedom (`p`), and Holm (`*_holm`), so it may stay silent where [`low`, `high`] excludes 0.
+    `d_z` is the mean over the standard deviation of the scenes' differences, `seed_units` in standard deviations of the
+    reference over its seeds. NaN: cannot be known.
     """
     if not 0 < margin < 1 or not 0 < alpha < 1:
         raise ValueError(f"margin ({margin}) and alpha ({alpha}) are shares: give numbers between 0 and 1")
@@ -484,7 +486,7 @@ def evidence(
         return _measure(pair, margin, 1 - alpha, compared, resamples, random_state)
 
     lines = [{"row": r, "metric": m, **measure(r, reference, m)} for m in metrics for r in rows]
-    table = pd.DataFrame(lines).reindex(columns=COLUMNS_OF_EVIDENCE)
+    table = pd.DataFrame(lines).reindex(columns=COLUMNS_OF_EVIDENCE).assign(level=1 - alpha)
     unfair = table["row"].isin([*invalid, *(rows if reference in invalid else [])])
     for p in ("p", "p_equivalence"):
         groups = table[p].mask(unfair).groupby(table["metric"] if family == "metric" else 0 * table.index)
@@ -534,7 +536,7 @@ def reachable(
     ]  # fmt: skip
     return pd.DataFrame(lines, columns=["verdict", "reachable", "why"])
 
-# %% ../nbs/42_evidence.ipynb #35499938
+# %% ../nbs/42_evidence.ipynb #0663ab81
 def _percent(part: float, whole: float) -> str:
     return f"{100 * part / abs(whole):+.2g} %" if whole else f"{part:+.3g}"
 
@@ -550,7 +552,9 @@ def _sentence(line: Mapping) -> str:
     change, low, high = (_percent(line[c], line["reference_value"]) for c in ("difference", "low", "high"))
     word = "no more than regularisation" if line["verdict"] == "regularisation" else line["verdict"]
     seen = ""
-    if line["verdict"] == "no evidence":
+    if line["verdict"] == "no evidence" and line["p_holm"] < 1 - line["level"]:
+        seen = f"; {line['rule']}"  # sure, were it not for its placebo
+    elif line["verdict"] == "no evidence":
         seen = f"; this study sees differences from {_percent(line['smallest_visible'], line['reference_value'])[1:]}"
     return f"{name}: **{word}**, {change} ({low} to {high}){seen}{notes}."
 

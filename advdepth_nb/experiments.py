@@ -29,8 +29,9 @@ __all__ = ['PRECISIONS', 'DEPTH_RECIPES', 'DEPTH_SCALES', 'Row', 'SWEPT', 'SHARE
            'adv_frozen', 'adv_detached', 'adv_random', 'adv_shuffled', 'mean_depth', 'start', 'log_depth',
            'start_held_out', 'StereoExperiment', 'stereo_baseline', 'full', 'no_consistency', 'no_smoothness',
            'no_reconstruction', 'adversarial_0_001', 'adversarial_0_1', 'adversarial_0_5', 'ssim_85', 'stereo_compute',
-           'multiscale', 'mean_disparity', 'TranslationExperiment', 'l1', 'adversary_only', 'both', 'unconditional',
-           'noiseless', 'cross_entropy', 'grey', 'commonest', 'Study', 'experiment', 'as_settings', 'from_settings']
+           'full_frozen', 'full_detached', 'full_random', 'multiscale', 'mean_disparity', 'TranslationExperiment', 'l1',
+           'adversary_only', 'both', 'unconditional', 'noiseless', 'cross_entropy', 'grey', 'commonest', 'Study',
+           'experiment', 'as_settings', 'from_settings']
 
 # %% ../nbs/50_experiments.ipynb #3c4aab1b
 @dataclass(frozen=True)
@@ -497,7 +498,7 @@ STEREO_SCALES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../nbs/50_experiments.ipynb #85e10cfc
+# %% ../nbs/50_experiments.ipynb #005ac6c9
 def stereo_baseline(scale: str, recipe: str) -> Experiment:
     """Reconstruction, consistency and smoothness, no adversary: what every other row is measured against."""
     terms = {"reconstruction": 1.0, "consistency": 1.0, "smoothness": 0.1}
@@ -548,6 +549,21 @@ def ssim_85(scale: str, recipe: str) -> Experiment:
 def stereo_compute(scale: str, recipe: str) -> Experiment:
     """Control of `full`: the baseline, given the adversary's floating-point operations as more steps of its own."""
     return replace(stereo_baseline(scale, recipe), compensate=True)
+
+
+def full_frozen(scale: str, recipe: str) -> Experiment:
+    """Placebo of `full`: a random discriminator that never learns."""
+    return _placebo("frozen", full(scale, recipe))
+
+
+def full_detached(scale: str, recipe: str) -> Experiment:
+    """Placebo of `full`: all of its cost, none of its gradient. It has to equal the baseline."""
+    return _placebo("detached", full(scale, recipe))
+
+
+def full_random(scale: str, recipe: str) -> Experiment:
+    """Placebo of `full`: a push as hard, in a random direction."""
+    return _placebo("random", full(scale, recipe))
 
 
 def multiscale(scale: str, recipe: str) -> Experiment:
@@ -702,7 +718,7 @@ def commonest(scale: str, recipe: str, task: str) -> Experiment:
     """What is known without looking: the commonest class of each pixel in the training data."""
     return replace(l1(scale, recipe, task), network="commonest", losses={}, adversary=None, noise=False)
 
-# %% ../nbs/50_experiments.ipynb #42da0126
+# %% ../nbs/50_experiments.ipynb #c88f8b85
 RECIPES = {"depth": DEPTH_RECIPES, "stereo": STEREO_RECIPES, "translation": TRANSLATION_RECIPES}
 SCALES = {"depth": DEPTH_SCALES, "stereo": STEREO_SCALES, "translation": TRANSLATION_SCALES}
 
@@ -728,6 +744,8 @@ class Study:
 
     def named(self, names: Sequence[str]) -> list[str]:
         """Row names with the words of `groups` replaced by their rows, in the order given."""
+        if empty := [name for name in names if not self.groups.get(name, True)]:
+            raise ValueError(f"this study declares no {empty[0]}; its rows are {', '.join(self.all)}")
         return [row for name in names for row in self.groups.get(name, [name])]
 
     @property
@@ -740,18 +758,19 @@ class Study:
         """The rows that are run if none are named."""
         return [*self.references, *self.rows]
 
-    def families(self, rows: Sequence[str]) -> list[tuple[str, list[str]]]:
-        """References, each with those of `rows` (trained, one task, in order) that are compared with it.
+    def reference(self, row: str) -> str:
+        """What a row is compared with: the table's first row, of the same task; in a crossed study no adversary."""
+        if row in self.axes:
+            return next(r for r, axes in self.axes.items() if axes == (self.axes[row][0], "none"))
+        task = {r: getattr(make("smoke", self.recipe), "task", "") for r, make in self.all.items()}
+        return next(r for r in self.rows if task[r] == task.get(row, task[r]))
 
-        The reference is the first row, or in a crossed study, under every constraint, the row without an adversary.
-        """
-        if not self.axes:
-            return [(rows[0], list(rows[1:]))] if rows[1:] else []
-        alone = {constraint: row for row, (constraint, player) in self.axes.items() if player == "none" and row in rows}
-        beside = {
-            reference: [r for r in rows if self.axes[r][0] == constraint and r != reference]
-            for constraint, reference in alone.items()
-        }
+    def families(self, rows: Sequence[str]) -> list[tuple[str, list[str]]]:
+        """References, each with those of `rows` (trained) that are compared with it; it need not be one of them."""
+        beside: dict[str, list[str]] = {}
+        for row in rows:
+            beside.setdefault(self.reference(row), []).append(row)
+        beside = {reference: [r for r in compared if r != reference] for reference, compared in beside.items()}
         return [(reference, compared) for reference, compared in beside.items() if compared]
 
 
@@ -795,7 +814,9 @@ STUDIES: dict[str, Study] = {
             full, no_consistency, no_smoothness, no_reconstruction, adversarial_0_001, adversarial_0_1,
             adversarial_0_5, ssim_85, multiscale,
         ),
-        references=_named(mean_disparity), beside={"baseline_compute": stereo_compute},
+        references=_named(mean_disparity),
+        beside={"baseline_compute": stereo_compute} | _named(full_frozen, full_detached, full_random),
+        placebos={"full_frozen": "full", "full_detached": "full", "full_random": "full"},
     ),
     "translate": Study(
         "translation", "pix2pix", "fields",
