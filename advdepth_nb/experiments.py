@@ -138,7 +138,7 @@ class Experiment:
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 
-# %% ../nbs/50_experiments.ipynb #3bf867bc
+# %% ../nbs/50_experiments.ipynb #afec4639
 def _fits(value: Any, hint: Any) -> bool:
     """Whether `value` is of the annotated type; an int does for a float, a list for a tuple."""
     if isinstance(hint, types.UnionType):
@@ -162,11 +162,16 @@ def with_settings(thing: Any, settings: Mapping[str, Any]) -> Any:
     return replace(thing, **given)
 
 
+def _check_name(thing: Any, first: str) -> None:
+    """Refuse a name that no field of `thing` has, or that is given by other means."""
+    fields = {f.name for f in dataclasses.fields(thing)} - {"row", "hypothesis", "scale", "recipe"}
+    if first not in fields:
+        raise ValueError(f"unknown setting '{first}'; {type(thing).__name__} has {', '.join(sorted(fields))}")
+
+
 def _changed(thing: Any, first: str, rest: str, value: Any, given: Mapping[str, Any]) -> Any:
     """The new value of the field `first`, or of its part `rest`; text is read as a Python literal."""
-    fields = {f.name for f in dataclasses.fields(thing)}
-    if first not in fields or first in ("row", "hypothesis", "scale", "recipe"):
-        raise ValueError(f"unknown setting '{first}'; {type(thing).__name__} has {', '.join(sorted(fields))}")
+    _check_name(thing, first)
     old = given.get(first, getattr(thing, first))
     if rest and isinstance(old, Mapping):  # loss weights: a term may be added
         try:
@@ -718,7 +723,7 @@ def commonest(scale: str, recipe: str, task: str) -> Experiment:
     """What is known without looking: the commonest class of each pixel in the training data."""
     return replace(l1(scale, recipe, task), network="commonest", losses={}, adversary=None, noise=False)
 
-# %% ../nbs/50_experiments.ipynb #c88f8b85
+# %% ../nbs/50_experiments.ipynb #5667914b
 RECIPES = {"depth": DEPTH_RECIPES, "stereo": STEREO_RECIPES, "translation": TRANSLATION_RECIPES}
 SCALES = {"depth": DEPTH_SCALES, "stereo": STEREO_SCALES, "translation": TRANSLATION_SCALES}
 
@@ -858,6 +863,7 @@ def experiment(
     meant = {}
     for name, value in (settings or {}).items():
         part, _, term = name.partition(".")
+        _check_name(e, part)  # before anything is left out below
         if part == "losses" and term in e.terms(recipe) and term not in e.losses:
             continue  # a weight is for the rows that have the term; it does not make one row into another
         if part == "adversary" and e.adversary is None:

@@ -48,6 +48,8 @@ def run(monkeypatch, capsys, *words):
         (["ablate", "table1", "--scale", "paper"], "give --data PATH"),
         (["ablate", "table1", "--set", "lr"], "--set lr is not name=value"),
         (["ablate", "table1", "--set", "learning=1"], "unknown setting 'learning'"),
+        (["ablate", "table1", "--rows", "mean_depth", "--set", "learning=1"], "unknown setting 'learning'"),
+        (["ablate", "table1", "--rows", "start", "--set", "foo=1"], "unknown setting 'foo'; DepthExperiment has"),
         (["ablate", "table1", "--set", "epochs=two"], "epochs=two"),
         (["ablate", "table1", "--set", "adversary.objective=wasserstein"], "wasserstein"),
         (["ablate", "table1", "--device", "gpu"], "unknown device 'gpu'; use auto, cpu, cuda or mps"),
