@@ -593,7 +593,7 @@ def pack(
                 _write_group(file.create_group(split), frames, len(indices), known)
     return out
 
-# %% ../nbs/02_datasets.ipynb #14d6d95b
+# %% ../nbs/02_datasets.ipynb #33aa6d60
 def check_split(split: str) -> None:
     """Refuse what is no split of a packed file."""
     if split not in SPLITS:
@@ -620,7 +620,10 @@ class PackedDepth(Dataset):
             if file.attrs.get("format") != PACKED_FORMAT:
                 raise ValueError(f"{self.path} was not written by pack(); pack its data set first")
             if split not in file:
-                raise ValueError(f"{self.path} has no {split} split; pack its source with a test_share to divide it")
+                raise ValueError(
+                    f"{self.path} has no {split} split; divide its source by scene: "
+                    "`advdepth data pack SOURCE -o FILE.h5 --test-share 0.2`"
+                )
             group, where = _packed_split(file, split), f"{self.path}: the {split} split"
             self.layout, self.division = (_attribute(file, str(self.path), name) for name in ("layout", "division"))
             self.scenes, self.images = list(group["scene"].asstr()), list(group["image"].asstr())

@@ -658,7 +658,7 @@ def pack_pairs(
                 _write_pairs(file.create_group(split), pairs, len(indices) * tiles**2, source.root)
     return out
 
-# %% ../nbs/06_image_pairs.ipynb #c6cc4039
+# %% ../nbs/06_image_pairs.ipynb #c8ae6d53
 _HELD = {  # format -> fields: photograph, grey of its own, labels
     STEREO_FORMAT: ("left", "grey", "segmentation"),
     PACKED_FORMAT: ("rgb", "grey", "labels"),
@@ -693,7 +693,10 @@ class PackedPairs(Dataset):
             task = task or file.attrs.get("task") or ("colour" if kind == PACKED_FORMAT else "segment")
             _check_task(task)
             if split not in file:
-                raise ValueError(f"{self.path} has no {split} split; pack its source with both")
+                raise ValueError(
+                    f"{self.path} has no {split} split; divide its source by scene: "
+                    "`advdepth data pack SOURCE -o FILE.h5 --test-share 0.2`"
+                )
             group, self.task = file[split], task
             if kind == PAIRS_FORMAT:
                 self._fields = ("target", "input", "-") if file.attrs["task"] == "colour" else ("input", "-", "labels")

@@ -644,7 +644,7 @@ def pack_stereo(
                 _write_pairs(file.create_group(name), pairs, len(indices), scenes_known)
     return out
 
-# %% ../nbs/05_stereo_data.ipynb #d19eba80
+# %% ../nbs/05_stereo_data.ipynb #06528801
 class PackedStereo(Dataset):
     """One split of a packed file of pairs; `data[i]` and `data.batch(indices)` give tensors."""
 
@@ -671,7 +671,10 @@ class PackedStereo(Dataset):
                     f"{self.path} was not written by pack_stereo() or pack_fields(); pack its data set first"
                 )
             if split not in file:
-                raise ValueError(f"{self.path} has no {split} split; pack its source with a test_share to divide it")
+                raise ValueError(
+                    f"{self.path} has no {split} split; divide its source by scene: "
+                    "`advdepth data pack SOURCE -o FILE.h5 --test-share 0.2`"
+                )
             group = file[split]
             try:
                 self.layout, self.division = file.attrs["layout"], file.attrs["division"]

@@ -341,7 +341,7 @@ def evaluate_run(
     )  # fmt: skip
     return means
 
-# %% ../nbs/52_study.ipynb #954dc40d
+# %% ../nbs/52_study.ipynb #1806d60e
 @dataclass(frozen=True, eq=False)  # a run is itself, not its fields; so it can be a key
 class Run:
     """One row with one seed: where it goes, and the fingerprint a finished one must carry."""
@@ -416,6 +416,9 @@ def make_plan(
     begins = {e.row: as_settings(e) for e in experiments}
     by_task = {getattr(e, "task", ""): e for e in experiments}  # data is looked at once, not once for each row
     facts_of = {task: system.facts(e, data) for task, e in by_task.items()}
+    if data not in system.worlds and system.is_packed(data):
+        for e in by_task.values():
+            system.dataset(data, "train", e)
     changes = "".join(f"+{k}={v}" for k, v in sorted(settings.items())).replace("/", "_").replace(" ", "")
     if len(changes) > 160:  # a folder's name has room for 255 letters
         changes = f"{changes[:140]}+{hashlib.sha256(changes.encode()).hexdigest()[:12]}"
@@ -500,7 +503,7 @@ def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any]) -> Pat
             shutil.rmtree(sockets, ignore_errors=True)
     raise AssertionError("unreachable")
 
-# %% ../nbs/52_study.ipynb #1ea3c961
+# %% ../nbs/52_study.ipynb #56f7d114
 def run_one(
     plan: Plan, run: Run, packed: Path, threads: int = 0, say: Callable[[str], None] = print
 ) -> None:
@@ -571,6 +574,8 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
     if not waiting:
         return {}
     packed = packed_files(plan, say)
+    for task, e in {getattr(r.experiment, "task", ""): r.experiment for r in waiting}.items():
+        SYSTEMS[e.system].dataset(packed[task], "train", e)  # refuses a file without one
     scored = {getattr(r.experiment, "task", ""): r.experiment for r in waiting if r.experiment.scored_on == "test"}
     for task, e in scored.items():  # what cannot be scored is not trained
         SYSTEMS[e.system].protocols_for(e, SYSTEMS[e.system].dataset(packed[task], "test", e))

@@ -2,6 +2,7 @@
 
 import sys
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -11,10 +12,10 @@ from test_image_pairs import classes, painted, photo, write
 from test_stereo_data import kitti, rig, sintel
 
 from advdepth_nb import cli
-from advdepth_nb.datasets import PackedDepth
+from advdepth_nb.datasets import PackedDepth, open_source, pack, resplit
 from advdepth_nb.experiments import experiment
 from advdepth_nb.image_pairs import PALETTES, PackedPairs
-from advdepth_nb.stereo_data import PackedStereo, decode_kitti, read_values
+from advdepth_nb.stereo_data import PackedStereo, decode_kitti, open_stereo, pack_stereo, read_values
 from advdepth_nb.study import save_model
 from advdepth_nb.systems import SYSTEMS
 
@@ -83,6 +84,32 @@ def test_cuda_is_refused_where_there_is_none(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     code, _, error = run(monkeypatch, capsys, "ablate", "table1", "--device", "cuda")
     assert code == 2 and "torch sees no CUDA device" in error
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry run"])
+def test_data_that_cannot_be_trained_on_is_refused_before_anything_starts(monkeypatch, capsys, tmp_path, dry):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.h5").write_text("no HDF5")
+    pack(open_source(hu(tmp_path / "hu", train=0)), tmp_path / "judged.h5")
+    capsys.readouterr()
+    remedy = "divide its source by scene: `advdepth data pack SOURCE -o FILE.h5 --test-share 0.2`"
+    sentences = {"text.h5": "cannot be read as HDF5", "judged.h5": f"has no train split; {remedy}"}
+    for name, sentence in sentences.items():
+        words = ["--rows", "baseline", "--scale", "smoke", "--data", name, "--out", "out", *dry]
+        code, told, error = run(monkeypatch, capsys, "ablate", "table1", *words)
+        assert code == 2 and f"{name} {sentence}" in error and len(error.strip().splitlines()) == 1, error
+        assert not told and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("row, study", [("full", "stereo"), ("segment_both", "translate")])
+def test_pairs_that_cannot_be_trained_on_are_refused_too(monkeypatch, capsys, tmp_path, row, study):
+    monkeypatch.chdir(tmp_path)
+    pack_stereo(resplit(open_stereo(kitti(tmp_path / "kitti")), 0.5), tmp_path / "k.h5")
+    with h5py.File("k.h5", "a") as file:
+        del file["train"]
+    words = ["--rows", row, "--scale", "smoke", "--data", "k.h5", "--dry-run"]
+    code, _, error = run(monkeypatch, capsys, "ablate", study, *words)
+    assert code == 2 and "k.h5 has no train split; divide its source by scene" in error, error
 
 
 @pytest.fixture
