@@ -28,7 +28,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'chosen_weights', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any',
            'parse_size', 'data_pack', 'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #3f66516c
+# %% ../nbs/62_cli.ipynb #ecef2cdc
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -126,8 +126,11 @@ def _say_what_can_be_said(plan: Any) -> None:
     asked = [r for r in plan.runs if r.experiment.trained and r.row not in study.starts]
     for task in dict.fromkeys(getattr(r.experiment, "task", "") for r in asked):
         rows = [r.row for r in asked if getattr(r.experiment, "task", "") == task]
-        seeds, groups = rows.count(rows[0]), study.families([row for row in study.all if row in rows])
-        if groups:
+        seeds, families = rows.count(rows[0]), study.families([row for row in study.all if row in rows])
+        for reference, compared in families:
+            if reference not in rows:
+                typer.echo(f"no verdict on {', '.join(compared)}: their reference {reference} is not among the rows")
+        if groups := [(reference, compared) for reference, compared in families if reference in rows]:
             many = max(len(compared) for _, compared in groups)
             beside = f"{many} row{'s' * (many > 1)} beside {' or '.join(reference for reference, _ in groups)}"
             typer.echo(f"verdicts within reach of {seeds} seed{'s' * (seeds > 1)}, {beside}:")
@@ -156,6 +159,8 @@ def _report(folder: Path, packed: dict[str, Path], refresh: bool | None = None) 
         columns = ["row", *columns_of(found, protocol), "seeds", "generator_steps", "seconds"]
         part = table.loc[table["protocol"] == protocol, columns]
         typer.echo(f"\nprotocol {protocol}\n{part.to_string(index=False, float_format=lambda v: f'{v:.3f}')}")
+    if verdicts := (folder / f"{study}.md").read_text(encoding="utf-8").partition("## Verdicts\n\n")[2]:
+        typer.echo(f"\n{verdicts.strip()}")
     typer.echo(f"\ntable:   {folder}/{study}.md (.csv, .html)")
     if figures := sorted(folder.glob("*.png")):
         typer.echo(f"figures: {folder}/ {', '.join(f.name for f in figures)} (and .pdf)")
