@@ -40,12 +40,12 @@ from advdepth_nb.training import (
 )  # fmt: skip
 
 # %% auto #0
-__all__ = ['save_model', 'load_model', 'pick_device', 'train_run', 'prepare_run', 'begin_from', 'cost_of_a_step', 'more_steps',
-           'hold_out', 'Part', 'evaluate_model', 'summaries', 'evaluate_run', 'Run', 'Plan', 'make_plan', 'template',
-           'execute_notebook', 'run_one', 'data_identity', 'progress_file', 'run_plan', 'packed_files', 'Records',
-           'collect']
+__all__ = ['RESUMED_FROM', 'TRAINED', 'save_model', 'load_model', 'pick_device', 'train_run', 'prepare_run', 'begin_from',
+           'cost_of_a_step', 'more_steps', 'hold_out', 'Part', 'evaluate_model', 'summaries', 'evaluate_run', 'Run',
+           'Plan', 'make_plan', 'template', 'execute_notebook', 'run_one', 'data_identity', 'progress_file', 'run_plan',
+           'packed_files', 'Records', 'collect']
 
-# %% ../nbs/52_study.ipynb #451a7d11
+# %% ../nbs/52_study.ipynb #7e6e104e
 def save_model(net: nn.Module, e: Experiment, folder: Path) -> None:
     """`model.safetensors` and, beside it, `model.json` that says how to build the network again."""
     from safetensors.torch import save_file
@@ -63,10 +63,38 @@ def load_model(folder: Path | str) -> tuple[nn.Module, Experiment]:
     for name in ("model.json", "model.safetensors"):
         if not (folder / name).exists():
             raise FileNotFoundError(f"{folder} has no {name}; give the folder of a finished run (…/runs/ROW/seed=N)")
+    if damaged := _damaged(folder, "model.json", "model.safetensors"):
+        raise ValueError(f"{folder / damaged} is damaged and cannot be read; train that run again")
     e = from_settings(json.loads((folder / "model.json").read_text(encoding="utf-8"))["experiment"])
     net = SYSTEMS[e.system].network(replace(e, pretrained=False) if hasattr(e, "pretrained") else e)
     net.load_state_dict(load_file(folder / "model.safetensors"))
     return net.eval(), e
+
+# %% ../nbs/52_study.ipynb #cb4d8e51
+def _read_weights(path: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt"):  # the header, which has to agree with the file's length
+        pass
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {
+    ".json": lambda p: json.loads(p.read_text(encoding="utf-8")),
+    ".parquet": pd.read_parquet,
+    ".pt": lambda p: torch.load(p, map_location="cpu", weights_only=True, mmap=True),
+    ".safetensors": _read_weights,
+}
+
+
+def _damaged(folder: Path, *names: str) -> str:
+    """The first of these files that is there and cannot be read; "" if there is none."""
+    for name in names:
+        if (folder / name).exists():
+            try:
+                _READERS[Path(name).suffix](folder / name)
+            except Exception:  # each reader has its own for a file that is none
+                return name
+    return ""
 
 # %% ../nbs/52_study.ipynb #7016791e
 def pick_device(device: str = "auto") -> str:
@@ -503,7 +531,7 @@ def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any]) -> Pat
             shutil.rmtree(sockets, ignore_errors=True)
     raise AssertionError("unreachable")
 
-# %% ../nbs/52_study.ipynb #56f7d114
+# %% ../nbs/52_study.ipynb #e76ab4d6
 def run_one(
     plan: Plan, run: Run, packed: Path, threads: int = 0, say: Callable[[str], None] = print
 ) -> None:
@@ -519,7 +547,7 @@ def run_one(
         "out": str(run.folder.resolve()), "device": plan.device, "fingerprint": run.fingerprint,
         "threads": threads,
     }  # fmt: skip
-    if not ((run.folder / "budget.json").exists() and (run.folder / "train.ipynb").exists()):
+    if not _is_trained(run, say):
         begin = str(run.start.resolve()) if run.start else ""
         execute_notebook(
             "train", run.folder / "train.ipynb",
@@ -528,6 +556,19 @@ def run_one(
         # The weights are saved; the optimisers' state is three times as large. Only now: a kill before goes on from it.
         (run.folder / "checkpoint.pt").unlink(missing_ok=True)
     execute_notebook("evaluate", run.folder / "evaluate.ipynb", common)
+
+
+RESUMED_FROM = ("checkpoint.pt", "history.parquet", "looks.parquet", "weights.json", "best.pt")
+TRAINED = ("budget.json", "model.json", "model.safetensors", "train.ipynb")
+
+
+def _is_trained(run: Run, say: Callable[[str], None]) -> bool:
+    """Whether only judging is left. What cannot be read is cleared, and the run then begins again."""
+    if damaged := _damaged(run.folder, *RESUMED_FROM, *TRAINED[:-1]):
+        say(f"{run.row} seed {run.seed}: {damaged} is damaged, as after a power cut; training begins again")
+        for name in (*RESUMED_FROM, *TRAINED):
+            (run.folder / name).unlink(missing_ok=True)
+    return all((run.folder / name).exists() for name in TRAINED)
 
 
 def data_identity(data: str) -> str:
@@ -550,9 +591,10 @@ def run_plan(
 
     plan.folder.mkdir(parents=True, exist_ok=True)
     whose, mine = plan.folder / "data.json", data_identity(plan.data)
-    if whose.exists() and (other := json.loads(whose.read_text(encoding="utf-8"))) != mine:
+    known = whose.exists() and not _damaged(plan.folder, whose.name)
+    if known and (other := json.loads(whose.read_text(encoding="utf-8"))) != mine:
         raise ValueError(f"{plan.folder} holds runs on {other}, not on {mine}; give another --out, or delete it")
-    if not whose.exists():
+    if not known:
         write_json(whose, mine)
     try:
         with FileLock(plan.folder / ".lock", timeout=0):
@@ -641,7 +683,7 @@ def _time_left(begun: float, waiting: Sequence[Run], todo: Sequence[Run], runnin
         text += f", about {gone * left / (whole - left) / 60:.1f} left"
     return text
 
-# %% ../nbs/52_study.ipynb #fa516197
+# %% ../nbs/52_study.ipynb #092d6869
 @dataclass(frozen=True)
 class Records:
     """All that a finished or half-finished study has to say."""
@@ -661,7 +703,7 @@ def collect(folder: Path | str) -> Records:
     images, runs, history, missing = [], [], [], []
     for run in found:
         row, seed = run.parent.name, int(run.name.split("=")[1])
-        if not (run / "metrics.json").exists():
+        if not (run / "metrics.json").exists() or _damaged(run, "metrics.json"):
             missing.append(f"{row} seed {seed}")
             continue
         told = json.loads((run / "metrics.json").read_text(encoding="utf-8"))

@@ -1,10 +1,16 @@
 """Studies that are interrupted, broken or refused."""
 
+import json
 import signal
 from pathlib import Path
 
 import pytest
+import torch
 from commands import command, start, wait_for
+
+from advdepth_nb import study
+from advdepth_nb.study import make_plan, save_model
+from advdepth_nb.systems import SYSTEMS
 
 
 def test_ctrl_c_says_how_to_go_on_and_leaves_no_kernel(tmp_path, worlds):
@@ -34,6 +40,60 @@ def test_a_row_that_fails_keeps_its_notebook_and_the_others_go_on(tmp_path, worl
     assert (folder / "runs" / "mean_depth" / "seed=0" / "metrics.json").exists()
     failed = folder / "runs" / "baseline" / "seed=0" / "train.failed.ipynb"
     assert "not finite" in failed.read_text() and "Traceback" in failed.read_text()
+
+
+@pytest.fixture
+def planned(tmp_path, monkeypatch):
+    """A trained run that has not been judged, and the names of the notebooks that are executed for it."""
+    run, executed = make_plan(rows=["baseline"], scale="smoke", out=tmp_path, settings={"start": ""}).runs[0], []
+    save_model(SYSTEMS["depth"].network(run.experiment), run.experiment, run.folder)
+    for name, content in (("fingerprint", run.fingerprint), ("budget.json", "{}"), ("train.ipynb", "{}")):
+        (run.folder / name).write_text(content)
+    torch.save({"run": torch.ones(100)}, run.folder / "checkpoint.pt")
+
+    def execute(name, out, parameters):
+        left = (run.folder / "checkpoint.pt").exists()
+        executed.append(f"{name} from a checkpoint" if name == "train" and left else name)
+
+    monkeypatch.setattr(study, "execute_notebook", execute)
+    return run, executed
+
+
+def judge(run):
+    said = []
+    study.run_one(make_plan(rows=["baseline"], scale="smoke", out=run.folder), run, run.folder, say=said.append)
+    return said
+
+
+def test_what_is_whole_is_not_made_again(planned):
+    run, executed = planned
+    assert judge(run) == [] and executed == ["evaluate"]
+    (run.folder / "budget.json").unlink()  # killed in training
+    torch.save({"run": torch.ones(100)}, run.folder / "checkpoint.pt")
+    assert judge(run) == [] and executed[1:] == ["train from a checkpoint", "evaluate"]
+
+
+@pytest.mark.parametrize("name", ["budget.json", "model.json", "model.safetensors", "checkpoint.pt", "looks.parquet"])
+@pytest.mark.parametrize("left", [0, 40], ids=["empty", "truncated"])
+def test_what_a_power_cut_left_empty_does_not_block_its_row(planned, name, left):
+    run, executed = planned
+    path = run.folder / name
+    whole = path.read_bytes() if path.exists() else b""
+    path.write_bytes(whole[: min(left, max(0, len(whole) - 1))])
+    if name.startswith("model"):
+        with pytest.raises(ValueError, match=rf"{name} is damaged and cannot be read; train that run again"):
+            study.load_model(run.folder)
+    assert judge(run) == [f"baseline seed 0: {name} is damaged, as after a power cut; training begins again"]
+    assert executed == ["train", "evaluate"] and not path.exists()
+
+
+def test_a_folder_whose_data_is_not_known_any_more_goes_on(tmp_path):
+    plan = make_plan(rows=["baseline"], scale="smoke", out=tmp_path, settings={"start": ""})
+    (plan.runs[0].folder).mkdir(parents=True)
+    (plan.runs[0].folder / "metrics.json").write_text(json.dumps({"fingerprint": plan.runs[0].fingerprint}))
+    (plan.folder / "data.json").write_text("")
+    assert study.run_plan(plan, say=lambda text: None) == {}
+    assert json.loads((plan.folder / "data.json").read_text()) == "rooms"
 
 
 def test_a_dead_kernel_is_tried_once_more(tmp_path, monkeypatch):

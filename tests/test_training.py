@@ -13,7 +13,7 @@ import torch
 from advdepth_nb.experiments import experiment
 from advdepth_nb.study import cost_of_a_step, evaluate_run, hold_out, load_model, train_run
 from advdepth_nb.systems import SYSTEMS
-from advdepth_nb.training import Callback, NotFinite
+from advdepth_nb.training import Callback, NotFinite, write_json
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,14 @@ def test_a_damaged_checkpoint_is_refused_in_one_sentence(packed, tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged and cannot be read; delete it"):
         train_run(experiment("baseline", scale="smoke"), packed, tmp_path, device="cpu")
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    done, sync, rename = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: done.append("synced") or sync(handle))
+    monkeypatch.setattr(os, "replace", lambda *paths: done.append("renamed") or rename(*paths))
+    write_json(tmp_path / "a.json", {"rms": 0.5})
+    assert done == ["synced", "renamed", "synced"][: 3 if os.name == "posix" else 2]  # the last is the folder
 
 
 class Poison(Callback):
