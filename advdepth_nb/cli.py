@@ -28,7 +28,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'chosen_weights', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any',
            'parse_size', 'data_pack', 'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #ecef2cdc
+# %% ../nbs/62_cli.ipynb #d32d2d05
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -182,37 +182,53 @@ def train(
     out: Annotated[Path, typer.Option(help="folder for weights and history")] = Path("results/trained"),
     settings: Settings = None,
 ) -> None:
-    """Train one row here, without notebooks, and go on from its checkpoint if there is one."""
-    from tqdm import tqdm
+    """Train one row here, without notebooks, and go on from its checkpoint if there is one.
 
-    from advdepth_nb.study import make_plan, train_run
+    A row that begins from another one's weights has that one trained first, in a folder of its name below --out.
+    """
+    from advdepth_nb.study import make_plan
     from advdepth_nb.systems import SYSTEMS
 
     if seed < 0:
         raise ValueError(f"--seed must be at least 0, not {seed}")
     plan = make_plan(study, scale, recipe, seed + 1, [row], data, device, out, parse_settings(settings))
     run = plan.runs[-1]
+    steps = [(run, out, start)]
     if run.start and not start:
-        raise ValueError(
-            f"at scale '{scale}' row '{row}' begins from the weights of row '{run.experiment.start}'; use "
-            f"`advdepth ablate {study} --rows {row}`, which trains that first, "
-            "or --start FOLDER, or --set start='' for random weights"
+        name = run.experiment.start
+        first = next(r for r in plan.runs if (r.row, r.seed) == (name, seed))
+        steps = [(first, out / name, None), (run, out, out / name)]
+        typer.echo(
+            f"at scale '{scale}' row '{row}' begins from the weights of row '{name}', so that is trained first, in "
+            f"{out / name}; --start FOLDER takes those of a finished run, --set start='' random ones"
         )
-    fingerprint = f"{run.fingerprint} {whole} {start and start.resolve()}"
-    note = out / "fingerprint"
-    if (out / "model.safetensors").exists() and (not note.exists() or note.read_text() != fingerprint):
-        raise ValueError(f"{out} holds another run; give another --out, or delete that folder")
+    tags = [f"{r.fingerprint} {whole} {begin and begin.resolve()}" for r, _, begin in steps]
+    for (_, folder, _), fingerprint in zip(steps, tags):
+        note = folder / "fingerprint"
+        if (folder / "model.safetensors").exists() and (not note.exists() or note.read_text() != fingerprint):
+            raise ValueError(f"{folder} holds another run; give another --out, or delete that folder")
     packed = SYSTEMS[run.experiment.system].data_file(run.experiment, plan.data, typer.echo, "train" if whole else "")
-    out.mkdir(parents=True, exist_ok=True)
-    note.write_text(fingerprint)
+    for (step, folder, begin), fingerprint in zip(steps, tags):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "fingerprint").write_text(fingerprint)
+        budget = _train_with_a_bar(step, packed, folder, device, fingerprint, begin)
+    typer.echo("\n".join(f"{k}: {v}" for k, v in budget.items()) + f"\nweights: {out}/model.safetensors")
+
+
+def _train_with_a_bar(
+    run: Any, packed: Path, folder: Path, device: str, fingerprint: str, begin: Path | None
+) -> dict[str, Any]:
+    from tqdm import tqdm
+
+    from advdepth_nb.study import train_run
+
     with tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}") as bar:
 
         def say(share: float, text: str) -> None:
-            bar.set_postfix_str(text)
+            bar.set_postfix_str(f"{run.row}, {text}")
             bar.update(round(100 * share) - bar.n)
 
-        budget = train_run(run.experiment, packed, out, seed, device, fingerprint, start or "", say=say)
-    typer.echo("\n".join(f"{k}: {v}" for k, v in budget.items()) + f"\nweights: {out}/model.safetensors")
+        return train_run(run.experiment, packed, folder, run.seed, device, fingerprint, begin or "", say=say)
 
 
 @app.command()

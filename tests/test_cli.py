@@ -1,6 +1,7 @@
 """The command: a user's mistake is one sentence and exit code 2; the verbs do what the library does."""
 
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,12 +12,12 @@ from test_datasets import frame_h5, hu, mat
 from test_image_pairs import classes, painted, photo, write
 from test_stereo_data import kitti, rig, sintel
 
-from advdepth_nb import cli
+from advdepth_nb import cli, study
 from advdepth_nb.datasets import PackedDepth, open_source, pack, resplit
 from advdepth_nb.experiments import experiment
 from advdepth_nb.image_pairs import PALETTES, PackedPairs
 from advdepth_nb.stereo_data import PackedStereo, decode_kitti, open_stereo, pack_stereo, read_values
-from advdepth_nb.study import save_model
+from advdepth_nb.study import load_model, save_model
 from advdepth_nb.systems import SYSTEMS
 
 
@@ -265,6 +266,27 @@ def test_train_pack_info_and_evaluate(monkeypatch, capsys, tmp_path, real_data):
         monkeypatch, capsys, "evaluate", "trained", "--data", real_data / "nyu_hu_layout", "--out", "records.csv"
     )
     assert code == 0 and "eigen" in told and (tmp_path / "records.csv").exists(), error
+
+
+def test_a_row_is_trained_from_the_start_it_declares(monkeypatch, capsys, tmp_path, worlds):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADVDEPTH_DATA", str(worlds))
+    words = ["train", "baseline", "--scale", "smoke", "--set", "epochs=1", "--set", "lr=1e-9", "--out", "trained"]
+    code, told, error = run(monkeypatch, capsys, *words, "--set", "start=start")
+    assert code == 0 and "row 'baseline' begins from the weights of row 'start', so that is trained first" in told, (
+        error
+    )
+    first, second = (load_model(tmp_path / folder)[0].state_dict() for folder in ("trained/start", "trained"))
+    counter = next(name for name in first if name.endswith("num_batches_tracked"))
+    assert second[counter] > first[counter] > 0  # it went on where the first had ended
+    begun = []
+    monkeypatch.setattr(study, "train_run", lambda *words, say: begun.append(words[-1]) or {})
+    words[-1], start = "other", ["--start", "trained/start", "--set", "start=start"]
+    code, told, error = run(monkeypatch, capsys, *words, *start)
+    assert code == 0 and "trained first" not in told and begun == [Path("trained/start")], error
+    words[-1] = "trained"
+    code, told, error = run(monkeypatch, capsys, *words, "--set", "start=")
+    assert code == 2 and "trained holds another run" in error
 
 
 def test_stereo_is_found_packed_and_described(monkeypatch, capsys, tmp_path):
