@@ -96,7 +96,7 @@ def _damaged(folder: Path, *names: str) -> str:
                 return name
     return ""
 
-# %% ../nbs/52_study.ipynb #7016791e
+# %% ../nbs/52_study.ipynb #01f824dd
 def pick_device(device: str = "auto") -> str:
     """Lightning's accelerator name; "auto" is CUDA where there is one. Refuses what this machine lacks."""
     if device == "auto":
@@ -105,6 +105,8 @@ def pick_device(device: str = "auto") -> str:
         raise ValueError(f"unknown device '{device}'; use auto, cpu, cuda or mps")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda' was asked for, but torch sees no CUDA device here; use --device cpu")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device 'mps' was asked for, but torch sees no Apple GPU here; use --device cpu")
     return device
 
 

@@ -80,11 +80,14 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(monkeypatch, capsys, tmp_path
     assert not list(tmp_path.iterdir()), "a refused command leaves nothing behind"
 
 
-def test_cuda_is_refused_where_there_is_none(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize("device, words, seen", [("cuda", "no CUDA device", torch.cuda),
+                                                 ("mps", "no Apple GPU", torch.backends.mps)])  # fmt: skip
+def test_a_gpu_is_refused_where_there_is_none(monkeypatch, capsys, tmp_path, device, words, seen):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    code, _, error = run(monkeypatch, capsys, "ablate", "table1", "--device", "cuda")
-    assert code == 2 and "torch sees no CUDA device" in error
+    monkeypatch.setattr(seen, "is_available", lambda: False)
+    code, _, error = run(monkeypatch, capsys, "ablate", "table1", "--device", device)
+    assert code == 2 and f"torch sees {words} here; use --device cpu" in error
+    assert len(error.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry run"])

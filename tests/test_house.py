@@ -13,16 +13,35 @@ FLOOR = {p.stem.split("_", 1)[1]: int(p.stem.split("_", 1)[0]) for p in ROOT.glo
 MODULES = sorted(p for p in (ROOT / "advdepth_nb").glob("*.py") if not p.name.startswith("_"))
 
 
-def imported(path: Path) -> set[str]:
-    """Names of the library's modules that a module imports, and of other packages (with a leading dot stripped)."""
+def imported(source: str) -> set[str]:
+    """Names of the library's modules that the source of one imports, in any form, and of other packages."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            found.add(module if node.level or not module.startswith("advdepth_nb") else module.partition(".")[2])
+            module = ".".join(filter(None, ["advdepth_nb" if node.level else "", node.module]))
+            found |= {f"{module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-    return found
+            found |= {alias.name for alias in node.names}
+    return {name.removeprefix("advdepth_nb.").split(".")[0] for name in found}
+
+
+@pytest.mark.parametrize(
+    "source, names",
+    [
+        ("from advdepth_nb.study import collect", {"study"}),
+        ("from advdepth_nb import study, report as pages", {"study", "report"}),
+        ("from . import study, cli", {"study", "cli"}),
+        ("from .study import collect", {"study"}),
+        ("import advdepth_nb.cli", {"cli"}),
+        ("import advdepth_nb.cli as c, torch.nn", {"cli", "torch"}),
+        ("def f():\n    from advdepth_nb import cli", {"cli"}),
+        ("from pytest import approx\nimport nbdev.export", {"pytest", "nbdev"}),
+        ("from advdepth_nb import __version__", {"__version__"}),
+        ("import advdepth_nb", {"advdepth_nb"}),
+    ],
+)
+def test_every_form_of_import_is_seen(source, names):
+    assert imported(source) == names
 
 
 @pytest.mark.parametrize(
@@ -36,14 +55,16 @@ def test_notebooks_modules_and_readme_agree_and_are_tidy(words):
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
 def test_a_module_imports_only_from_lower_floors(path):
     assert path.stem in FLOOR, f"{path.name} has no notebook"
-    upwards = {name for name in imported(path) & set(FLOOR) if FLOOR[name] >= FLOOR[path.stem]}
+    upwards = {
+        name for name in imported(path.read_text(encoding="utf-8")) & set(FLOOR) if FLOOR[name] >= FLOOR[path.stem]
+    }
     assert not upwards, f"{path.stem} (floor {FLOOR[path.stem]}) imports {upwards}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
 def test_exported_code_needs_no_developers_tool(path):
     tools = {"nbdev", "fastcore", "execnb", "jupytext", "pytest", "torchmetrics", "kornia"}
-    assert not {name.split(".")[0] for name in imported(path)} & tools
+    assert not imported(path.read_text(encoding="utf-8")) & tools
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
