@@ -96,8 +96,12 @@ def test_a_translation_study_from_command_to_report(fields, tmp_path):
     assert {"iou", "f1", "iou_stalk", "f1_leaf", "accuracy", "mse"} <= set(images["metric"])
     coloured = pd.read_parquet(folder / "runs" / "colour_both" / "seed=0" / "images.parquet")
     assert {"l1", "psnr", "ssim", "colour_distance", "mse"} == set(coloured["metric"])
-    for name in ("fig5_colour", "fig5_segment", "scores_colour", "scores_segment", "network", "curves"):
+    for name in ("fig5_colour", "fig5_segment", "scores_colour", "scores_segment", "classes", "network", "curves"):
         assert (folder / f"{name}.png").stat().st_size > 5000, name
+    classes = pd.read_csv(folder / "classes.csv", index_col="row")
+    stalk = images.query("metric == 'iou_stalk'")["value"].mean()
+    assert abs(classes.loc["segment_cross_entropy", "iou_stalk"] - stalk) < 1e-6 and "colour_both" not in classes.index
+    assert "IoU stalk" in (folder / "translate.md").read_text() and "F1 leaf" in (folder / "translate.html").read_text()
     assert "protocol colour" in done.stdout and "protocol segment" in done.stdout
 
 
