@@ -28,7 +28,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'chosen_weights', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any',
            'parse_size', 'data_pack', 'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #d32d2d05
+# %% ../nbs/62_cli.ipynb #de8ef00b
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -159,8 +159,8 @@ def _report(folder: Path, packed: dict[str, Path], refresh: bool | None = None) 
         columns = ["row", *columns_of(found, protocol), "seeds", "generator_steps", "seconds"]
         part = table.loc[table["protocol"] == protocol, columns]
         typer.echo(f"\nprotocol {protocol}\n{part.to_string(index=False, float_format=lambda v: f'{v:.3f}')}")
-    if verdicts := (folder / f"{study}.md").read_text(encoding="utf-8").partition("## Verdicts\n\n")[2]:
-        typer.echo(f"\n{verdicts.strip()}")
+    if (verdicts := folder / "verdicts.md").exists():
+        typer.echo(f"\n{verdicts.read_text(encoding='utf-8').strip()}")
     typer.echo(f"\ntable:   {folder}/{study}.md (.csv, .html)")
     if figures := sorted(folder.glob("*.png")):
         typer.echo(f"figures: {folder}/ {', '.join(f.name for f in figures)} (and .pdf)")

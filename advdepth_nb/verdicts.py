@@ -147,7 +147,7 @@ def plot_forest(
     ax.spines[["top", "right", "left"]].set_visible(False)
     return ax
 
-# %% ../nbs/58_verdicts.ipynb #06d1efe8
+# %% ../nbs/58_verdicts.ipynb #aec8ce72
 def weigh_all(records: Records) -> dict[str, pd.DataFrame | str]:
     """Verdicts by protocol, or why there are none under it."""
     judged: dict[str, pd.DataFrame | str] = {}
@@ -186,7 +186,7 @@ def write_verdicts(
     judged: Mapping[str, pd.DataFrame | str],  # of `weigh_all`
     folder: Path | str,
 ) -> str:
-    """`verdicts.csv` in the study's folder; returns what it says in Markdown, or why nothing can be said."""
+    """`verdicts.csv` and `verdicts.md` in the study's folder; returns the latter, or why nothing can be said."""
     tables, path = _tables(judged), Path(folder) / "verdicts.csv"
     if tables:
         whole = pd.concat([t.assign(protocol=name) for name, t in tables.items()])
@@ -197,7 +197,9 @@ def write_verdicts(
     for name, table in tables.items():
         said += [f"### {name}", _asked(table), _against(table)]
         said += [f"{why[0].upper()}{why[1:]}." for why in [unreferenced(records, name)] if why]
-    return "\n\n".join([*said, *(f"**{name}**: {why}." for name, why in judged.items() if isinstance(why, str))])
+    text = "\n\n".join([*said, *(f"**{name}**: {why}." for name, why in judged.items() if isinstance(why, str))])
+    write_atomically(Path(folder) / "verdicts.md", lambda p: p.write_text(f"{text}\n", encoding="utf-8"))
+    return text
 
 
 def words_of(records: Records, judged: Mapping[str, pd.DataFrame | str]) -> dict[str, dict[str, str]]:
