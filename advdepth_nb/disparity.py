@@ -20,7 +20,7 @@ __all__ = ['DISPARITY_PROTOCOLS', 'DISPARITY_METRICS', 'PUBLISHED_MAE', 'PUBLISH
            'disparity_errors', 'at_truth', 'score_disparity', 'post_process', 'predict_disparity', 'published_note',
            'score_depth']
 
-# %% ../nbs/43_disparity.ipynb #d9d45777
+# %% ../nbs/43_disparity.ipynb #8c820b13
 @dataclass(frozen=True)
 class DisparityProtocol:
     """How a predicted disparity is compared with the truth; every figure of error names one."""
@@ -52,7 +52,7 @@ class DisparityProtocol:
         passes = "post-processed with the mirrored image" if self.post_process else "one pass"
         return (
             f"{self.name}: left view at the truth's size, pixels {seen}, {scaled}, {passes}, "
-            "mean over pixels of an image, then over images."
+            "mean over pixels of an image, then over images; relative errors: a truth below 1 px counts as 1 px."
         )
 
 

@@ -15,6 +15,8 @@ from PIL import Image
 from test_cli import run
 
 from advdepth_nb.experiments import experiment
+from advdepth_nb.image_metrics import score_segment
+from advdepth_nb.image_pairs import paint
 from advdepth_nb.study import load_model, train_run
 from advdepth_nb.systems import SYSTEMS
 
@@ -74,7 +76,8 @@ def test_a_stereo_study_from_command_to_report(fields, tmp_path):
     folder = tmp_path / "stereo-fields-smoke-stereo_gan"
     images = pd.read_parquet(folder / "runs" / "multiscale" / "seed=0" / "images.parquet")
     assert set(images["protocol"]) == {"all", "noc", "all_median", "noc_median"}
-    assert {"mae", "mae_width", "mae_range", "abs_rel", "bad3", "d1", "mse"} == set(images["metric"])
+    depth = {"depth_abs_rel", "depth_rms", "depth_delta1"}  # the world's rig is known
+    assert {"mae", "mae_width", "mae_range", "abs_rel", "bad3", "d1", "mse"} | depth == set(images["metric"])
     assert images["scene"].nunique() == 2 and images["image"].nunique() == 4
     for name in ("errors", "network", "views", "rows", "fig7", "curves"):
         assert (folder / f"{name}.png").stat().st_size > 5000, name
@@ -83,6 +86,32 @@ def test_a_stereo_study_from_command_to_report(fields, tmp_path):
     assert "9.28 %" in json.dumps(json.loads((folder / "report.ipynb").read_text()))
     again = command("ablate", "stereo", "--scale", "smoke", "--rows", rows, "--out", tmp_path, data=fields.parent)
     assert again.returncode == 0 and "3 of 3 runs are done already" in again.stdout
+
+
+def test_depth_is_scored_where_the_rig_is_known_and_only_there(fields):
+    e, system = experiment("mean_disparity", "stereo", "smoke"), SYSTEMS["stereo"]
+    net, data = system.network(e), system.dataset(fields, "test", e)
+    net.mean.fill_(0.1)
+    z = data.focal[0] / data.doffs.new_tensor(0.1 * data.size[1]) * data.baseline[0]
+    truth = data.focal[0] * data.baseline[0] / data[0]["disparity"]
+    kept = (data[0]["disparity"] > 0) & ~data[0]["out_of_frame"] & (truth < 80)
+    _, scores = system.scores(net, e, data, 0, "all", False)
+    assert abs(scores["depth_abs_rel"].item() - ((z - truth).abs() / truth)[kept].mean().item()) < 1e-4
+    data.focal = data.focal * float("nan")
+    _, unknown = system.scores(net, e, data, 0, "all", False)
+    assert set(scores) - set(unknown) == {"depth_abs_rel", "depth_rms", "depth_delta1"}
+    assert all(torch.equal(unknown[name], scores[name]) for name in unknown)
+
+
+def test_a_classifier_is_judged_as_a_painter_is(fields):
+    e, system = experiment("segment_commonest", "translate", "smoke"), SYSTEMS["translation"]
+    data = system.dataset(fields, "test", e)
+    e = replace(e, size=(32, 64), classes=4)  # half the data's: what is judged was resized
+    net = system.network(e).fit(system.dataset(fields, "train", e))
+    _, judged = system.scores(net, e, data, 0, "segment", False)
+    painted = paint(system.paint(net, e, data[0]["input"][None]), data.palette)
+    alike = score_segment(painted, data[0]["labels"][None], data.palette)
+    assert all(torch.equal(judged[name].nan_to_num(-1), alike[name].nan_to_num(-1)) for name in alike)
 
 
 def test_a_translation_study_from_command_to_report(fields, tmp_path):
@@ -165,6 +194,26 @@ def test_the_truth_of_pairs_of_several_sizes_keeps_the_largest(tmp_path, monkeyp
     e = experiment("baseline", "stereo", "smoke")
     packed = SYSTEMS["stereo"].data_file(e, str(tmp_path / "rig"), whole="test")
     assert SYSTEMS["stereo"].dataset(packed, "test", e).size == (120, 200)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_fewer_than_five_photographs_are_enough(tmp_path, monkeypatch, count):
+    monkeypatch.setenv("ADVDEPTH_DATA", str(tmp_path / "data"))
+    (tmp_path / "own").mkdir()
+    rng = np.random.default_rng(0)
+    for name in range(count):
+        Image.fromarray(rng.integers(0, 255, (72, 96, 3), dtype=np.uint8)).save(tmp_path / "own" / f"{name}.png")
+    e, system = experiment("colour_l1", "translate", "smoke"), SYSTEMS["translation"]
+    for split in ("train", "test"):  # `train --all`, `evaluate --data`
+        whole = system.dataset(system.data_file(e, str(tmp_path / "own"), whole=split), split, e)
+        assert len(whole) == count and whole.division == f"all for {split}ing"
+    if count == 1:
+        with pytest.raises(ValueError, match="holds one picture only"):
+            system.data_file(e, str(tmp_path / "own"))
+    else:
+        packed = system.data_file(e, str(tmp_path / "own"))
+        assert [len(system.dataset(packed, split, e)) for split in ("train", "test")] == [2, 1]
+        train_run(replace(e, epochs=1, batch=2), packed, tmp_path / "run", device="cpu")
 
 
 def test_pictures_with_a_training_split_alone_are_divided(tmp_path, monkeypatch):
