@@ -42,8 +42,8 @@ from advdepth_nb.training import (
 # %% auto #0
 __all__ = ['RESUMED_FROM', 'TRAINED', 'save_model', 'load_model', 'pick_device', 'train_run', 'prepare_run', 'begin_from',
            'cost_of_a_step', 'more_steps', 'hold_out', 'Part', 'evaluate_model', 'summaries', 'evaluate_run', 'Run',
-           'Plan', 'make_plan', 'template', 'execute_notebook', 'run_one', 'data_identity', 'progress_file', 'run_plan',
-           'packed_files', 'Records', 'collect']
+           'Plan', 'make_plan', 'template', 'execute_notebook', 'run_one', 'data_identity', 'progress_file',
+           'scoring_progress', 'run_plan', 'packed_files', 'Records', 'collect']
 
 # %% ../nbs/52_study.ipynb #7e6e104e
 def save_model(net: nn.Module, e: Experiment, folder: Path) -> None:
@@ -301,7 +301,7 @@ class Part(Subset):
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
-# %% ../nbs/52_study.ipynb #baf8c749
+# %% ../nbs/52_study.ipynb #d97bcb70
 def evaluate_model(
     net: nn.Module,
     e: Experiment,
@@ -309,14 +309,18 @@ def evaluate_model(
     protocols: Sequence[str] = (),  # default: the system's
     flip: bool = False,
     device: str = "auto",
+    say: Callable[[float, str], None] | None = None,
     **keys: Any,  # study, row, seed, dataset, split ...
 ) -> pd.DataFrame:
     """The long table of records for every image of `data` under every protocol."""
     system = SYSTEMS[e.system]
     net = net.to(pick_device(device)).eval()
-    tables = []
+    tables, told = [], float("-inf")
     with torch.no_grad():
         for i in range(len(data)):
+            if say and time.monotonic() - told >= 1:
+                told = time.monotonic()
+                say(i / len(data), f"scoring {i + 1}/{len(data)}")
             for name in protocols or system.protocols_for(e, data):
                 protocol, scores = system.scores(net, e, data, i, name, flip)
                 tables.append(records(scores, protocol, **keys, scene=[data.scenes[i]], image=[data.images[i]]))
@@ -348,6 +352,7 @@ def evaluate_run(
     device: str = "auto",
     fingerprint: str = "",
     threads: int = 0,  # 0: as many as torch finds
+    say: Callable[[float, str], None] | None = None,
 ) -> pd.DataFrame:
     """Score a trained run on the split its experiment names.
 
@@ -358,7 +363,8 @@ def evaluate_run(
     net, e = load_model(folder)
     data_set = SYSTEMS[e.system].dataset(data, "test" if e.scored_on == "test" else "train", e)
     judged = data_set if e.scored_on == "test" else hold_out(data_set, e)[1]
-    table = evaluate_model(net, e, judged, protocols, flip, device, **keys, dataset=Path(data).stem, split=e.scored_on)
+    names = {"dataset": Path(data).stem, "split": e.scored_on}
+    table = evaluate_model(net, e, judged, protocols, flip, device, say, **keys, **names)
     write_atomically(folder / "images.parquet", lambda p: table.to_parquet(p))
     means = summaries(table, e.system)
     write_json(
@@ -533,7 +539,7 @@ def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any]) -> Pat
             shutil.rmtree(sockets, ignore_errors=True)
     raise AssertionError("unreachable")
 
-# %% ../nbs/52_study.ipynb #e76ab4d6
+# %% ../nbs/52_study.ipynb #3b379de1
 def run_one(
     plan: Plan, run: Run, packed: Path, threads: int = 0, say: Callable[[str], None] = print
 ) -> None:
@@ -557,6 +563,7 @@ def run_one(
         )  # fmt: skip
         # The weights are saved; the optimisers' state is three times as large. Only now: a kill before goes on from it.
         (run.folder / "checkpoint.pt").unlink(missing_ok=True)
+    scoring_progress(run.folder)(0, "scoring")  # the kernel takes seconds to start
     execute_notebook("evaluate", run.folder / "evaluate.ipynb", common)
 
 
@@ -581,6 +588,11 @@ def data_identity(data: str) -> str:
 def progress_file(folder: Path | str) -> Callable[[float, str], None]:
     """A `say` for `train_run` that leaves its words where the command that started the notebook looks for them."""
     return lambda share, text: write_json(Path(folder) / "progress.json", {"share": share, "text": text}) and None
+
+
+def scoring_progress(folder: Path | str) -> Callable[[float, str], None]:
+    """A `say` for `evaluate_run`: the steps of the run, by which time is told, are all taken by then."""
+    return lambda share, text: progress_file(folder)(1.0, text)
 
 
 def run_plan(
@@ -653,7 +665,7 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
         time.sleep(0.25)
         for run in list(running):
             share, text = _progress(run)
-            stage, now = text.split(", loss")[0], time.monotonic()
+            stage, now = "scoring" if text.startswith("scoring") else text.split(", loss")[0], time.monotonic()
             finished = not running[run].is_alive()
             if finished:
                 del running[run]

@@ -68,6 +68,7 @@ def judge(run):
 def test_what_is_whole_is_not_made_again(planned):
     run, executed = planned
     assert judge(run) == [] and executed == ["evaluate"]
+    assert json.loads((run.folder / "progress.json").read_text()) == {"share": 1.0, "text": "scoring"}
     (run.folder / "budget.json").unlink()  # killed in training
     torch.save({"run": torch.ones(100)}, run.folder / "checkpoint.pt")
     assert judge(run) == [] and executed[1:] == ["train from a checkpoint", "evaluate"]

@@ -174,7 +174,10 @@ def test_a_share_sets_a_weight_once_and_held_out_scenes_judge(packed, tmp_path):
     train_run(e, packed, tmp_path, device="cpu")
     weight = json.loads((tmp_path / "weights.json").read_text())["gradient"]
     assert 0 < weight != 1
-    evaluate_run(tmp_path, packed, dict(study="weights", row="gradient_30", seed=0), device="cpu")
+    said = []
+    keys = dict(study="weights", row="gradient_30", seed=0)
+    evaluate_run(tmp_path, packed, keys, device="cpu", say=lambda share, text: said.append((share, text)))
+    assert said[0] == (0, "scoring 1/2")
     images = pd.read_parquet(tmp_path / "images.parquet")
     train, held_out = hold_out(SYSTEMS["depth"].dataset(packed, "train", e), e)
     assert set(images["split"]) == {"validation"} and set(images["image"]) == set(held_out.images)
