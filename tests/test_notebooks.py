@@ -30,7 +30,7 @@ def run_cells(path: Path, scratch: Path) -> None:
 
     os.chdir(path.parent)
     tempfile.tempdir = str(scratch)
-    torch.set_num_threads(1)  # two notebooks run side by side on two cores
+    torch.set_num_threads(1)  # tests run side by side on two cores
     shell = Shell.instance(colors="NoColor")
     shell.run_line_magic("matplotlib", "inline")
     for cell in nbformat.read(path, as_version=4).cells:
