@@ -539,7 +539,7 @@ def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any]) -> Pat
             shutil.rmtree(sockets, ignore_errors=True)
     raise AssertionError("unreachable")
 
-# %% ../nbs/52_study.ipynb #3b379de1
+# %% ../nbs/52_study.ipynb #c9a5f2d2
 def run_one(
     plan: Plan, run: Run, packed: Path, threads: int = 0, say: Callable[[str], None] = print
 ) -> None:
@@ -575,7 +575,7 @@ def _is_trained(run: Run, say: Callable[[str], None]) -> bool:
     """Whether only judging is left. What cannot be read is cleared, and the run then begins again."""
     if damaged := _damaged(run.folder, *RESUMED_FROM, *TRAINED[:-1]):
         say(f"{run.row} seed {run.seed}: {damaged} is damaged, as after a power cut; training begins again")
-        for name in (*RESUMED_FROM, *TRAINED):
+        for name in (*RESUMED_FROM, *TRAINED, "progress.json"):
             (run.folder / name).unlink(missing_ok=True)
     return all((run.folder / name).exists() for name in TRAINED)
 
