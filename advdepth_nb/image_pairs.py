@@ -29,12 +29,13 @@ __all__ = ['Palette', 'PALETTES', 'XYZ', 'SUFFIXES', 'SOFT', 'IN_PYTHON', 'TASKS
            'lab_from_network', 'read_picture', 'has_colour', 'labels_of_values', 'labels_of_colours', 'Pair',
            'PairSource', 'read_mask', 'open_pairs', 'pack_pairs', 'PackedPairs']
 
-# %% ../nbs/06_image_pairs.ipynb #a2b88ad6
+# %% ../nbs/06_image_pairs.ipynb #6631cd3c
 Palette = Mapping[str, tuple[int, int, int]]  # class name -> RGB, 0-255; a class's number is its place
 PALETTES: dict[str, Palette] = {
     "field": {"sky": (96, 136, 224), "soil": (88, 40, 40), "stalk": (255, 136, 56), "leaf": (72, 200, 64)},
     "panicle": {"background": (0, 0, 0), "panicle": (255, 255, 255)},
     "mask": {"background": (0, 0, 0), "foreground": (255, 255, 255)},
+    "room": {"floor": (88, 40, 40), "wall": (255, 136, 56), "ceiling": (96, 136, 224), "object": (72, 200, 64)},
 }
 
 
@@ -658,7 +659,7 @@ def pack_pairs(
                 _write_pairs(file.create_group(split), pairs, len(indices) * tiles**2, source.root)
     return out
 
-# %% ../nbs/06_image_pairs.ipynb #c8ae6d53
+# %% ../nbs/06_image_pairs.ipynb #97b6cc1d
 _HELD = {  # format -> fields: photograph, grey of its own, labels
     STEREO_FORMAT: ("left", "grey", "segmentation"),
     PACKED_FORMAT: ("rgb", "grey", "labels"),
@@ -716,7 +717,8 @@ class PackedPairs(Dataset):
             self._grey = self._grey if self._grey in group else None
         if task == "colour" and palette is not None:
             raise ValueError(f"{self.path}: a palette belongs to the task 'segment', not to 'colour'; leave it out")
-        chosen = as_palette(palette or held or "field") if task == "segment" else {}
+        usual = next((p for p in PALETTES.values() if tuple(p) == names), "field")
+        chosen = as_palette(palette or held or usual) if task == "segment" else {}
         if task == "segment" and tuple(chosen) != names:
             raise ValueError(f"{self.path} holds the classes {', '.join(names)}; give a palette of exactly these")
         self.palette = {k: tuple(v) for k, v in chosen.items()} or None

@@ -719,7 +719,7 @@ class PackedStereo(Dataset):
         stacked = {key: torch.stack([item[key] for item in items]) for key in ("left", "right", *self.fields)}
         return stacked | {"index": torch.tensor([item["index"] for item in items])}
 
-# %% ../nbs/05_stereo_data.ipynb #aca75225
+# %% ../nbs/05_stereo_data.ipynb #7a4d47c4
 def pack_fields(
     out: str | Path,
     train_scenes: int,
@@ -745,15 +745,18 @@ def pack_fields(
         )
     splits = world_splits(train_scenes, test_scenes, views, train_size, test_size, seed)
     given |= {"splits": list(splits)}
+    if world == "field":
+        from advdepth_nb.fields import CLASSES as classes
+    else:
+        from advdepth_nb.worlds import ROOM_CLASSES as classes
+
+        given |= {"classes": list(classes)}  # a file of rooms from before they had any is refused, not misread
     if _holds(out, given):
         return out
     layout = {"field": "procedural sorghum field", "room": "procedural rooms, stereo"}[world]
     with _new_hdf5(out) as file:
         file.attrs.update(format=STEREO_FORMAT, layout=layout, division="by scene", parameters=json.dumps(given))
-        if world == "field":
-            from advdepth_nb.fields import CLASSES
-
-            file.attrs["classes"] = json.dumps(CLASSES)
+        file.attrs["classes"] = json.dumps(classes)
         for split, (wanted, size) in splits.items():
             pairs = DataLoader(
                 _RenderedPairs(wanted, split, size, device, world), batch_size=None, num_workers=workers,

@@ -19,14 +19,14 @@ from .geometry import NYU_CAMERA, Camera
 
 # %% auto #0
 __all__ = ['BOX', 'CYLINDER', 'BALL', 'SHELL', 'BLADE', 'TINY', 'TILE', 'BATCH', 'STAGED', 'NEAR', 'TEXTURES', 'RUN', 'KINDS',
-           'LOOSE', 'Solids', 'blade_width', 'hit_blade', 'hit', 'footprints', 'covers', 'pairs_of', 'trace', 'faces',
-           'occlusion_edges', 'lattice', 'value_noise', 'Material', 'texture', 'paint', 'clearance', 'Lamp',
-           'visibility', 'openness', 'shade', 'exposure_of', 'tone_map', 'Part', 'part', 'moved', 'extent', 'colour',
-           'cloth', 'timber', 'gloss', 'legs', 'bed', 'sofa', 'armchair', 'chair', 'table', 'chest', 'bookcase',
-           'lampshade', 'plant', 'bin_', 'ball', 'carton', 'monitor', 'trifle', 'laden', 'desk', 'low_chest',
-           'bed_with_stand', 'sofa_with_table', 'dining', 'Room', 'against', 'fits', 'furnish', 'door', 'window',
-           'pendant', 'picture', 'look', 'viewpoint', 'check_whole', 'check_number', 'Sensor', 'render', 'check_view',
-           'room', 'hides', 'unseen', 'stereo', 'room_pair', 'contact_sheet']
+           'LOOSE', 'ROOM_CLASSES', 'Solids', 'blade_width', 'hit_blade', 'hit', 'footprints', 'covers', 'pairs_of',
+           'trace', 'faces', 'occlusion_edges', 'lattice', 'value_noise', 'Material', 'texture', 'paint', 'clearance',
+           'Lamp', 'visibility', 'openness', 'shade', 'exposure_of', 'tone_map', 'Part', 'part', 'moved', 'extent',
+           'colour', 'cloth', 'timber', 'gloss', 'legs', 'bed', 'sofa', 'armchair', 'chair', 'table', 'chest',
+           'bookcase', 'lampshade', 'plant', 'bin_', 'ball', 'carton', 'monitor', 'trifle', 'laden', 'desk',
+           'low_chest', 'bed_with_stand', 'sofa_with_table', 'dining', 'Room', 'against', 'fits', 'furnish', 'door',
+           'window', 'pendant', 'picture', 'look', 'viewpoint', 'check_whole', 'check_number', 'Sensor', 'render',
+           'check_view', 'room', 'hides', 'unseen', 'stereo', 'room_pair', 'contact_sheet']
 
 # %% ../nbs/01_worlds.ipynb #eccc0df0
 BOX, CYLINDER, BALL, SHELL, BLADE = range(5)  # a SHELL is a box seen from inside: the room itself
@@ -1495,7 +1495,10 @@ def stereo(
     out = {name: value.clone() for name, value in (out | rest).items()}  # ordinary tensors, which may enter a graph
     return out | {"focal": float(camera.fx), "baseline": float(baseline)}
 
-# %% ../nbs/01_worlds.ipynb #86bf33d4
+# %% ../nbs/01_worlds.ipynb #3d1ee699
+ROOM_CLASSES = ("floor", "wall", "ceiling", "object")  # object: all that stands, lies or hangs in a room, doors too
+
+
 def room_pair(
     scene: int,  # the room's number, which is also its seed
     view: int = 0,  # the left camera's
@@ -1509,8 +1512,8 @@ def room_pair(
     "left", "right" (3,H,W) 0-1; "disparity" (1,H,W) pixels of the left image: x_right = x_left - d, "disparity_right"
     of the right one: x_left = x_right + d; "occluded", "out_of_frame" (1,H,W) bool: left pixels that the right view
     does not show, "occluded_right", "out_of_frame_right" the reverse; of the left view "depth" (1,H,W) metres,
-    "normal" (3,H,W), "edge" (1,H,W) bool and "surface" (1,H,W) int64 as from `room`; "focal" in pixels and "baseline"
-    in metres, floats.
+    "normal" (3,H,W), "edge" (1,H,W) bool and "surface" (1,H,W) int64 as from `room`, and "segmentation" (1,H,W) uint8,
+    an index into `ROOM_CLASSES`; "focal" in pixels and "baseline" in metres, floats.
     """
     check_view(scene, view, size, None)
     check_number("baseline", baseline, 1e-6)
@@ -1521,7 +1524,9 @@ def room_pair(
         def draw(place, camera):
             return render(layout, place, rotation, camera, device, scene, exposed=False)
 
-        return stereo(draw, layout.solids, position, rotation, camera, baseline, antialias)
+        out = stereo(draw, layout.solids, position, rotation, camera, baseline, antialias)
+    classes = torch.tensor([0, 1, 1, 1, 1, 2, 3], dtype=torch.uint8, device=out["surface"].device)
+    return out | {"segmentation": classes[out["surface"].clamp(max=6)]}
 
 # %% ../nbs/01_worlds.ipynb #df0d4b88
 def contact_sheet(

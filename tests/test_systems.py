@@ -134,6 +134,17 @@ def test_a_translation_study_from_command_to_report(fields, tmp_path):
     assert "protocol colour" in done.stdout and "protocol segment" in done.stdout
 
 
+def test_rooms_have_classes_to_learn(worlds, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADVDEPTH_DATA", str(worlds))
+    e = experiment("segment_cross_entropy", "translate", "smoke")
+    packed = SYSTEMS["translation"].data_file(e, "rooms")
+    train_run(replace(e, epochs=1), packed, tmp_path / "run", device="cpu")
+    net, trained = load_model(tmp_path / "run")
+    test = SYSTEMS["translation"].dataset(packed, "test", trained)
+    _, scores = SYSTEMS["translation"].scores(net.eval(), trained, test, 0, "segment", False)
+    assert trained.classes == 4 and {"iou_floor", "iou_wall", "iou_ceiling", "iou_object"} < set(scores)
+
+
 def test_a_trained_network_is_fine_tuned_on_pairs_without_ground_truth(fields, tmp_path):
     rng = np.random.default_rng(0)
     for side in ("left", "right"):
