@@ -30,8 +30,9 @@ from .study import Records, load_model
 from .systems import SYSTEMS, seen_at
 
 # %% auto #0
-__all__ = ['views', 'show_disparity', 'show_difference', 'plot_predictions', 'plot_rows', 'figure_rows', 'figure_all', 'smoothed',
-           'smoothing', 'turn', 'turns_in_words', 'figure7', 'figure_errors', 'figure_network']
+__all__ = ['views', 'show_disparity', 'show_difference', 'plot_predictions', 'thin_part', 'plot_rows', 'figure_rows',
+           'figure_all', 'smoothed', 'smoothing', 'turn', 'turns_in_words', 'figure7', 'figure_errors',
+           'figure_network']
 
 # %% ../nbs/56_stereo_report.ipynb #cea80265
 def views(net: nn.Module, e: StereoExperiment, data: PackedStereo, index: int) -> dict[str, np.ndarray]:
@@ -66,7 +67,7 @@ def show_difference(ax: Axes, error: np.ndarray, limit: float) -> Any:
     colours = plt.get_cmap("RdBu_r").with_extremes(bad="0.75")
     return ax.imshow(np.ma.masked_invalid(error), cmap=colours, vmin=-limit, vmax=limit)
 
-# %% ../nbs/56_stereo_report.ipynb #11068b35
+# %% ../nbs/56_stereo_report.ipynb #db03d89e
 def plot_predictions(
     nets: Mapping[str, nn.Module],
     e: StereoExperiment,
@@ -78,11 +79,22 @@ def plot_predictions(
     return plot_rows({name: (net, e) for name, net in nets.items()}, PackedStereo(data, "test"), count, indices)
 
 
+def thin_part(truth: np.ndarray, share: float = 0.3) -> tuple[slice, slice]:
+    """The part of a disparity map (H,W) with the strongest edges, `share` of either side: a near leaf, as a rule."""
+    tall, wide = (max(2, round(share * side)) for side in truth.shape)
+    strong = np.nan_to_num(np.abs(np.diff(truth, axis=1, append=truth[:, -1:])))
+    sums = np.pad(strong.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    inside = sums[tall:, wide:] - sums[:-tall, wide:] - sums[tall:, :-wide] + sums[:-tall, :-wide]
+    top, left = np.unravel_index(inside.argmax(), inside.shape)
+    return slice(int(top), int(top) + tall), slice(int(left), int(left) + wide)
+
+
 def plot_rows(
     loaded: Mapping[str, tuple[nn.Module, StereoExperiment]],
     test: PackedStereo,
     count: int = 3,
     indices: Sequence[int] | None = None,
+    zoomed: bool = False,  # below each pair the part of it with the strongest edges, framed in the left view
 ) -> Figure:
     """The same for networks that each bring their experiment along."""
     indices = list(indices) if indices is not None else spread_out(len(test), count)
@@ -92,28 +104,38 @@ def plot_rows(
     high = float(np.nanpercentile(known, 99))
     errors = np.concatenate([np.abs(s["error"]).ravel() for s in every])
     limit = max(1.0, float(np.nanpercentile(errors, 97))) if np.isfinite(errors).any() else 1.0
-    n, (tall, wide) = len(loaded), every[0]["left"].shape[:2]
+    n, (tall, wide), per = len(loaded), every[0]["left"].shape[:2], 1 + zoomed
     fig, axes = plt.subplots(
-        len(indices), 2 + 3 * n, figsize=(2.1 * (2 + 3 * n), 2.1 * tall / wide * len(indices) + 0.7),
+        per * len(indices), 2 + 3 * n, figsize=(2.1 * (2 + 3 * n), 2.1 * tall / wide * per * len(indices) + 0.7),
         layout="constrained", squeeze=False,
     )  # fmt: skip
-    for line, by in zip(axes, seen):
+    for k, line in enumerate(axes):
+        by = seen[k // per]
         first = next(iter(by.values()))
         line[0].imshow(first["left"].clip(0, 1))
         shown = show_disparity(line[1], first["truth"], high)
-        for k, s in enumerate(by.values()):
-            show_disparity(line[2 + k], s["prediction"], high)
-            off = show_difference(line[2 + n + k], s["error"], limit)
-            line[2 + 2 * n + k].imshow(s["made"].clip(0, 1))
+        for j, s in enumerate(by.values()):
+            show_disparity(line[2 + j], s["prediction"], high)
+            off = show_difference(line[2 + n + j], s["error"], limit)
+            line[2 + 2 * n + j].imshow(s["made"].clip(0, 1))
+        if zoomed:
+            rows, columns = thin_part(first["truth"])
+            if k % per == 0:
+                corner, size = (columns.start, rows.start), (columns.stop - columns.start, rows.stop - rows.start)
+                line[0].add_patch(plt.Rectangle(corner, *size, fill=False, color="white", lw=1.2))
+            else:
+                for ax in line:
+                    ax.set(xlim=(columns.start, columns.stop), ylim=(rows.stop, rows.start))
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
     titles = ["left view", "exact disparity", *loaded]
     titles += [f"{r}: error" for r in loaded] + [f"{r}: view made" for r in loaded]
     for ax, title in zip(axes[0], titles):
         ax.set_title(title, fontsize=9)
-    fig.colorbar(shown, ax=axes[:, 1 : 2 + n], location="bottom", shrink=0.6, pad=0.02, label="disparity, px")
-    label = "error, px (red: too near)"
-    fig.colorbar(off, ax=axes[:, 2 + n : 2 + 2 * n], location="bottom", shrink=0.9, pad=0.02, label=label)
+    place = axes[:, 1 : 2 + n]
+    fig.colorbar(shown, ax=place, location="bottom", shrink=0.6, pad=0.02, label="disparity, px", extend="max")
+    label, place = "error, px (red: too near)", axes[:, 2 + n : 2 + 2 * n]
+    fig.colorbar(off, ax=place, location="bottom", shrink=0.9, pad=0.02, label=label, extend="both")
     return fig
 
 
@@ -123,7 +145,8 @@ def figure_rows(
     """Baseline beside the page's system, or the first two rows there are."""
     there = network_rows(records)
     chosen = [r for r in rows if r in there] or there[:2]
-    return plot_rows({r: load_model(one_run(records, r)) for r in chosen}, PackedStereo(data, "test"), count)
+    loaded = {r: load_model(one_run(records, r)) for r in chosen}
+    return plot_rows(loaded, PackedStereo(data, "test"), count, zoomed=True)
 
 
 def figure_all(records: Records, data: str | Path, count: int = 3) -> Figure:
@@ -153,7 +176,7 @@ def figure_all(records: Records, data: str | Path, count: int = 3) -> Figure:
         for ax in panels[2 + len(rows) :]:
             ax.set_axis_off()
         panels[0].set(xticks=[], yticks=[])
-    fig.colorbar(shown, ax=axes, location="right", shrink=0.5, pad=0.01, label="disparity, px")
+    fig.colorbar(shown, ax=axes, location="right", shrink=0.5, pad=0.01, label="disparity, px", extend="max")
     return fig
 
 # %% ../nbs/56_stereo_report.ipynb #cf434b5e
