@@ -255,7 +255,7 @@ def figure4(records: Records) -> Figure:
     margin.grid(alpha=0.3)
     return fig
 
-# %% ../nbs/55_depth_report.ipynb #ee14967a
+# %% ../nbs/55_depth_report.ipynb #c72bee35
 def responses(records: Records) -> pd.DataFrame:
     """One line a run whose weight came from a share: term, share, weight, seed, rms; empty for other studies.
 
@@ -294,7 +294,11 @@ def plot_responses(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def write_weights(table: pd.DataFrame, folder: Path | str) -> str:
+def write_weights(
+    table: pd.DataFrame,  # of `responses`
+    folder: Path | str,
+    chosen_on: str = "",  # scale, recipe and data, kept in the file for those who use the weights elsewhere
+) -> str:
     """`weights.json`, settings: each term's weight with the lowest mean rms, and how many were tried. Says what it did.
 
     A trial whose game was not a fair one cannot be chosen. Nothing is written if a term had fewer trials or seeds.
@@ -308,7 +312,8 @@ def write_weights(table: pd.DataFrame, folder: Path | str) -> str:
     mean = table[fair].groupby(["term", "share"])[["weight", "rms"]].mean().reset_index()
     best = mean.loc[mean.groupby("term")["rms"].idxmin()].set_index("term")["weight"]
     chosen = {f"losses.{term}": f"{weight:.4g}" for term, weight in best.items()}
-    write_json(path, chosen | {f"trials.{term}": str(tried[term]) for term in best.index})
+    trials = {f"trials.{term}": str(tried[term]) for term in best.index}
+    write_json(path, {"chosen_on": chosen_on, **chosen, **trials})
     none = ", ".join(term for term in tried.index if term not in best.index)
     unsaid = f" No trial of {none} was a fair game: with this file it keeps the weight of each row." if none else ""
     return f"{path.name}: the best of {tried.iloc[0]} trials for {', '.join(best.index)}.{unsaid}"

@@ -434,12 +434,12 @@ def _ask_placebos(
         told = "" if np.isnan(p_placebo) else f" (p {p_placebo:.2g})"
         table.loc[i, ["verdict", "rule"]] = word, rule + told
 
-# %% ../nbs/42_evidence.ipynb #2e902d88
+# %% ../nbs/42_evidence.ipynb #37822b29
 COLUMNS_OF_EVIDENCE = (
-    "row", "metric", "better", "verdict", "rule", "reference_value", "value", "difference", "low", "high", "level", "error",
-    "df", "p", "p_holm", "p_equivalence", "p_equivalence_holm", "p_placebo", "margin", "boot_low", "boot_high",
-    "p_signflip", "p_signflip_floor", "relative", "d_z", "improved", "seed_units", "smallest_visible", "seeds",
-    "scenes", "images", "excluded", "notes",
+    "row", "metric", "better", "verdict", "rule", "reference_value", "value", "difference", "low", "high", "level",
+    "error", "df", "p", "p_holm", "p_equivalence", "p_equivalence_holm", "p_placebo", "margin", "boot_low",
+    "boot_high", "p_signflip", "p_signflip_floor", "relative", "d_z", "improved", "seed_units", "smallest_visible",
+    "seeds", "scenes", "images", "excluded", "notes",
 )  # fmt: skip
 
 
