@@ -610,7 +610,7 @@ def _without(term: str, e: Experiment) -> Experiment:
 def _weighted(weight: float, e: Experiment) -> Experiment:
     return replace(e, losses={**e.losses, "adversarial": weight})
 
-# %% ../nbs/50_experiments.ipynb #2f887603
+# %% ../nbs/50_experiments.ipynb #3bd56595
 @dataclass(frozen=True, kw_only=True)
 class TranslationExperiment(Experiment):
     """Pictures into pictures (Isola et al. 2017)."""
@@ -635,7 +635,10 @@ class TranslationExperiment(Experiment):
         if self.task not in ("colour", "segment"):
             raise ValueError(f"task must be 'colour' or 'segment', not {self.task!r}")
         if self.space not in ("rgb", "lab") or (self.space == "lab" and self.task == "segment"):
-            raise ValueError(f"space must be 'rgb', or 'lab' for the colour task, not {self.space!r} for '{self.task}'")
+            raise ValueError(
+                f"space must be 'rgb', or 'lab' for the colour task, not {self.space!r} for '{self.task}'; name the "
+                "colour rows with --rows, such as --rows colour_l1,colour_both"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
         if any(side % 2**self.downs for side in self.size):
