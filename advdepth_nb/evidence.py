@@ -434,7 +434,7 @@ def _ask_placebos(
         told = "" if np.isnan(p_placebo) else f" (p {p_placebo:.2g})"
         table.loc[i, ["verdict", "rule"]] = word, rule + told
 
-# %% ../nbs/42_evidence.ipynb #37822b29
+# %% ../nbs/42_evidence.ipynb #f99f9b4d
 COLUMNS_OF_EVIDENCE = (
     "row", "metric", "better", "verdict", "rule", "reference_value", "value", "difference", "low", "high", "level",
     "error", "df", "p", "p_holm", "p_equivalence", "p_equivalence_holm", "p_placebo", "margin", "boot_low",
@@ -462,11 +462,11 @@ def evidence(
 ) -> pd.DataFrame:
     """One line per row and metric, with the columns COLUMNS_OF_EVIDENCE: numbers, a verdict, the rule that gave it.
 
-    `difference` is row − reference in the metric's unit; [`low`, `high`] its crossed t interval at `level` 1 - alpha, by
-    Satterthwaite's degrees of freedom and not adjusted for the number of rows. The verdict asks for more: each source
-    by its own degrees of freedom (`p`), and Holm (`*_holm`), so it may stay silent where [`low`, `high`] excludes 0.
-    `d_z` is the mean over the standard deviation of the scenes' differences, `seed_units` in standard deviations of the
-    reference over its seeds. NaN: cannot be known.
+    `difference` is row − reference in the metric's unit; [`low`, `high`] its crossed t interval at `level` 1 - alpha,
+    by Satterthwaite's degrees of freedom and not adjusted for the number of rows. The verdict asks for more: each
+    source by its own degrees of freedom (`p`), and Holm (`*_holm`), so it may stay silent where [`low`, `high`]
+    excludes 0. `d_z` is the mean over the standard deviation of the scenes' differences, `seed_units` in standard
+    deviations of the reference over its seeds. NaN: cannot be known.
     """
     if not 0 < margin < 1 or not 0 < alpha < 1:
         raise ValueError(f"margin ({margin}) and alpha ({alpha}) are shares: give numbers between 0 and 1")

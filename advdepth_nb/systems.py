@@ -470,7 +470,7 @@ def field_file(e: Experiment, world: str) -> Path:
     out = world_file(e, f"{world}-pairs")
     return pack_fields(out, **vars(e.world), workers=workers_that_render(), world=world.removesuffix("s"))
 
-# %% ../nbs/51_systems.ipynb #77f1c748
+# %% ../nbs/51_systems.ipynb #3d7b0e37
 class LeftGrey(nn.Module):
     """The grey picture, left as it is."""
 
@@ -523,8 +523,8 @@ class TranslationSystem(System):
     def pack(self, source: Any, out: Path, e: TranslationExperiment, test_share: float | None) -> None:
         if test_share is not None and len(source) == 1:
             raise ValueError(
-                f"{source.root} holds one picture only, which cannot be divided for training and testing: add pictures, "
-                "or train on it alone with `advdepth train ... --all`"
+                f"{source.root} holds one picture only, which cannot be divided for training and testing: "
+                "add pictures, or train on it alone with `advdepth train ... --all`"
             )
         pack_pairs(source if test_share is None else resplit(source, test_share), out, e.load)
 
