@@ -115,7 +115,7 @@ def colour_distance(
     ours, true = (torch.from_numpy(np.sort(p.cpu().numpy(), -1)) for p in (ours, true))  # 14 times as fast as torch's
     return math.pi / 2 * (ours - true).abs().mean((1, 2)).to(target.device)
 
-# %% ../nbs/44_image_metrics.ipynb #96bde37f
+# %% ../nbs/44_image_metrics.ipynb #72b2f927
 @dataclass(frozen=True)
 class ImageProtocol:
     """How a translated picture is judged; every figure names one."""
@@ -139,8 +139,8 @@ class ImageProtocol:
         if self.task == "segment":
             return (
                 f"{self.name}: pictures (a classifier's classes are painted first) {size}, each pixel the class of the "
-                "nearest palette colour, IoU and F1 per image and class, a class absent from truth and prediction in no "
-                "mean."
+                "nearest palette colour, IoU and F1 per image and class, a class absent from truth and prediction in "
+                "no mean."
             )
         return (
             f"{self.name}: RGB in 0-1 {size}, L1, PSNR (at most {-10 * math.log10(FINEST):.1f} dB), SSIM (11x11 "
