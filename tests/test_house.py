@@ -157,3 +157,30 @@ def test_every_link_of_a_page_leads_somewhere():
         for link in re.findall(r"\]\((?!https?:|#|mailto:|data:|attachment:)([^)\s]+)\)", text):
             if "$" not in link and not (page.parent / link.partition("#")[0]).exists():
                 raise AssertionError(f"{page.name}: {link}")
+
+
+NOT_RUN_HERE = sorted(p for folder in ("studies", "runs") for p in (ROOT / "nbs" / folder).glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOT_RUN_HERE, ids=lambda p: p.stem)
+def test_names_that_studies_and_templates_use_are_in_the_library(path):
+    """Studies take too long to be run by tests, and templates run within whole studies: a renamed name shows here."""
+    import importlib
+
+    import nbformat
+
+    cells = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    tree = ast.parse("\n".join(re.sub(r"(?m)^\s*[%!].*$", "", source) for source in cells))
+    modules, used = {}, 0
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("advdepth_nb"):
+            for alias in node.names:
+                used += 1
+                if node.module == "advdepth_nb":
+                    modules[alias.asname or alias.name] = importlib.import_module(f"advdepth_nb.{alias.name}")
+                else:
+                    assert hasattr(importlib.import_module(node.module), alias.name), f"{node.module}.{alias.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            assert hasattr(modules[node.value.id], node.attr), f"{node.value.id}.{node.attr}"
+    assert used
