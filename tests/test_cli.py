@@ -397,3 +397,21 @@ def test_info_of_real_pairs(monkeypatch, capsys, real_data):
     assert code == 0 and "375x1242" in told and "focal length 721.538 px, baseline 0.54 m" in told, error
     code, told, error = run(monkeypatch, capsys, "data", "info", real_data / "sorghum_panicle", "--task", "segment")
     assert code == 0 and "25 pairs of pictures" in told and "1024x1024" in told and "foreground 4.0%" in told, error
+
+
+def test_options_of_one_stereo_layout(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    root = sintel(tmp_path / "sintel")
+    for i in range(3):  # the clean pass is darker here
+        name = root / f"training/clean_left/alley_{i // 2}/frame_{i:04d}.png"
+        Image.fromarray(np.asarray(Image.open(name)) // 2).save(name)
+    for render in ("final", "clean"):
+        words = ("data", "pack", root, "-o", f"{render}.h5", "--render", render, "--test-share", 0.5)
+        code, _, error = run(monkeypatch, capsys, *words)
+        assert code == 0, error
+    bright, dark = (PackedStereo(f"{render}.h5")[0]["left"].float() for render in ("final", "clean"))
+    assert (bright // 2 - dark).abs().max() <= 1 and dark.mean() < 0.6 * bright.mean()
+    code, _, error = run(monkeypatch, capsys, "data", "pack", root, "-o", "x.h5", "--factor", 3)
+    assert code == 2 and "factor is no option of this layout" in error
+    code, _, error = run(monkeypatch, capsys, "data", "pack", root, "-o", "x.h5", "--no-bonnet", "--kind", "pairs")
+    assert code == 2 and "bonnet is for stereo pairs only" in error
