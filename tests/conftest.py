@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 # Files go to workers whole, at first two to each: the ones that take minutes come first, so that no worker is left
-# alone with them at the end, and the second of each worker is shorter the longer its first is.
-FIRST = ("test_notebooks", "test_study", "test_systems", "test_datasets", "test_training", "test_study_failures")
+# alone with them at the end, and a short one is the second of the worker that has the notebooks.
+FIRST = ("test_notebooks", "test_study", "test_datasets", "test_systems", "test_study_failures", "test_training")
 
 
 def pytest_collection_modifyitems(items):
