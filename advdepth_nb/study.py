@@ -539,7 +539,7 @@ def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any]) -> Pat
             shutil.rmtree(sockets, ignore_errors=True)
     raise AssertionError("unreachable")
 
-# %% ../nbs/52_study.ipynb #c9a5f2d2
+# %% ../nbs/52_study.ipynb #d45781a1
 def run_one(
     plan: Plan, run: Run, packed: Path, threads: int = 0, say: Callable[[str], None] = print
 ) -> None:
@@ -549,6 +549,8 @@ def run_one(
         if (run.folder / "metrics.json").exists():
             say(f"{run.row} seed {run.seed}: replacing a run of another version, other settings or changed data")
         shutil.rmtree(run.folder)
+    for left in run.folder.glob(".*.part"):  # of a process that was killed while it wrote
+        left.unlink()
     write_atomically(note, lambda p: p.write_text(run.fingerprint))
     common = {
         "study": plan.study, "row": run.row, "seed": run.seed, "data": str(packed.resolve()),

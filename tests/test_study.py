@@ -89,9 +89,10 @@ def test_one_damaged_record_is_made_again_and_no_other(study, worlds, monkeypatc
     settings = {"epochs": "6", "start": "start"}
     plan = make_plan("table1", "smoke", rows=["mean_depth", "adv"], out=folder.parent, settings=settings)
     (folder / "runs" / "adv" / "seed=0" / "metrics.json").write_text('{"fingerp')
+    (left := folder / "runs" / "adv" / "seed=0" / ".history.parquet.0.part").write_text("as a kill leaves it")
     mean = (folder / "runs" / "mean_depth" / "seed=0" / "metrics.json").stat().st_mtime_ns
     weights = (folder / "runs" / "adv" / "seed=0" / "model.safetensors").stat().st_mtime_ns
-    assert plan.folder == folder and not run_plan(plan)
+    assert plan.folder == folder and not run_plan(plan) and not left.exists()
     assert json.loads((folder / "runs" / "adv" / "seed=0" / "metrics.json").read_text())["row"] == "adv"
     assert mean == (folder / "runs" / "mean_depth" / "seed=0" / "metrics.json").stat().st_mtime_ns
     assert weights == (folder / "runs" / "adv" / "seed=0" / "model.safetensors").stat().st_mtime_ns  # only judged again
