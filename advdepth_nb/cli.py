@@ -29,7 +29,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'chosen_weights', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any',
            'parse_size', 'data_pack', 'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #5e784551
+# %% ../nbs/62_cli.ipynb #ded0eedf
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -70,10 +70,8 @@ def chosen_weights(path: Path | None, study: str, rows: list[str] | None) -> dic
     terms = {term for row in declared.named(rows or declared.usual) for term in experiment(row, study).losses}
     chosen = {name: value for name, value in found.items() if name.partition(".")[2] in terms}
     kept = sorted(terms - {name.partition(".")[2] for name in chosen})
-    typer.echo(
-        f"weights of {path}, chosen on {found.get('chosen_on') or 'data it does not name'}; "
-        f"no trials of {', '.join(kept)}, which keep each row's weight"
-    )
+    untried = f"; no trials of {', '.join(kept)}, which keep each row's weight" if kept else ""
+    typer.echo(f"weights of {path}, chosen on {found.get('chosen_on') or 'data it does not name'}{untried}")
     return chosen
 
 

@@ -35,8 +35,8 @@ from .worlds import check_whole
 
 # %% auto #0
 __all__ = ['NYU_CAP', 'LARGEST', 'OFFICIAL_TEST', 'PACKED_FORMAT', 'SPLITS', 'Frame', 'Record', 'known_metres', 'Source',
-           'read_colour', 'read_depth_image', 'open_source', 'resplit', 'pack', 'check_split', 'PackedDepth',
-           'world_splits', 'pack_rooms', 'end_with_parent']
+           'read_colour', 'read_depth_image', 'open_source', 'resplit', 'pack', 'check_split', 'lacks_split',
+           'PackedDepth', 'world_splits', 'pack_rooms', 'end_with_parent']
 
 # %% ../nbs/02_datasets.ipynb #6d17acf0
 NYU_CAP = 10.0  # metres: the working range of NYU Depth v2
@@ -593,11 +593,19 @@ def pack(
                 _write_group(file.create_group(split), frames, len(indices), known)
     return out
 
-# %% ../nbs/02_datasets.ipynb #33aa6d60
+# %% ../nbs/02_datasets.ipynb #1b2ccdc5
 def check_split(split: str) -> None:
     """Refuse what is no split of a packed file."""
     if split not in SPLITS:
         raise ValueError(f"split must be 'train' or 'test', not {split!r}")
+
+
+def lacks_split(path: Path, split: str) -> ValueError:
+    """To be raised where a packed file has no such split."""
+    return ValueError(
+        f"{path} has no {split} split; divide its source by scene: "
+        "`advdepth data pack SOURCE -o FILE.h5 --test-share 0.2`"
+    )
 
 
 class PackedDepth(Dataset):
@@ -620,10 +628,7 @@ class PackedDepth(Dataset):
             if file.attrs.get("format") != PACKED_FORMAT:
                 raise ValueError(f"{self.path} was not written by pack(); pack its data set first")
             if split not in file:
-                raise ValueError(
-                    f"{self.path} has no {split} split; divide its source by scene: "
-                    "`advdepth data pack SOURCE -o FILE.h5 --test-share 0.2`"
-                )
+                raise lacks_split(self.path, split)
             group, where = _packed_split(file, split), f"{self.path}: the {split} split"
             self.layout, self.division = (_attribute(file, str(self.path), name) for name in ("layout", "division"))
             self.scenes, self.images = list(group["scene"].asstr()), list(group["image"].asstr())
