@@ -68,7 +68,7 @@ def test_an_adversary_of_weight_zero_changes_nothing(fields, tmp_path, study, si
 
 
 def test_a_stereo_study_from_command_to_report(fields, tmp_path):
-    rows = "mean_disparity,baseline,multiscale"
+    rows = "mean_disparity,multiscale"
     done = command(
         "ablate", "stereo", "--scale", "smoke", "--rows", rows, "--jobs", 2, "--out", tmp_path, data=fields.parent
     )
@@ -85,7 +85,7 @@ def test_a_stereo_study_from_command_to_report(fields, tmp_path):
     assert "Smoke run" in text and "9.28 %" in text and "it leaves open" in text
     assert "9.28 %" in json.dumps(json.loads((folder / "report.ipynb").read_text()))
     again = command("ablate", "stereo", "--scale", "smoke", "--rows", rows, "--out", tmp_path, data=fields.parent)
-    assert again.returncode == 0 and "3 of 3 runs are done already" in again.stdout
+    assert again.returncode == 0 and "2 of 2 runs are done already" in again.stdout
 
 
 def test_depth_is_scored_where_the_rig_is_known_and_only_there(fields):
@@ -115,7 +115,7 @@ def test_a_classifier_is_judged_as_a_painter_is(fields):
 
 
 def test_a_translation_study_from_command_to_report(fields, tmp_path):
-    rows = "segment_commonest,colour_both,segment_cross_entropy"
+    rows = "colour_both,segment_cross_entropy"
     done = command(
         "ablate", "translate", "--scale", "smoke", "--rows", rows, "--jobs", 2, "--out", tmp_path, data=fields.parent
     )
