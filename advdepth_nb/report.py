@@ -105,7 +105,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["protocol"] = pd.Categorical(table["protocol"], protocols_of(records), ordered=True)
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
 
-# %% ../nbs/54_report.ipynb #eca7e1b1
+# %% ../nbs/54_report.ipynb #391ee267
 def _number(value: float) -> str:
     """Three decimals, or one from ten upwards."""
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.1f}"
@@ -255,6 +255,7 @@ def write_tables(
     folder: Path | str,
     words: Mapping[str, Mapping[str, str]] | None = None,  # protocol -> row -> verdict
     said: str = "",  # the verdicts in sentences, Markdown
+    beside: Mapping[str, tuple[str, pd.DataFrame]] | None = None,  # more tables: heading -> what it holds, and itself
 ) -> dict[str, pd.DataFrame]:
     """The study's `.csv`, `.md` and `.html`, written atomically; returns the tables by protocol, as text.
 
@@ -266,6 +267,8 @@ def write_tables(
     tables = {name: readable(records, name, (words or {}).get(name)) for name in protocols_of(records)}
     told = {name: caption(records, name) for name in tables}
     parts = [f"**{n}**. {told[n]}\n\n{t.to_markdown(disable_numparse=True)}\n" for n, t in tables.items()]
+    for heading, (holds, table) in (beside or {}).items():
+        parts.append(f"**{heading}**. {holds}\n\n{table.to_markdown(disable_numparse=True)}\n")
     parts.append(f"**What a run of each row was given**\n\n{costs(records).to_markdown(disable_numparse=True)}\n")
     parts += [f"## Verdicts\n\n{said}\n"] if said else []
     write_atomically(folder / f"{study}.csv", lambda p: numbers.to_csv(p, index=False))
@@ -276,6 +279,8 @@ def write_tables(
         for n, t in tables.items()
     }
     page = "".join(f"<p><b>{n}</b>. {told[n]}</p>{as_html({n: t})}" for n, t in linked.items())
+    for heading, (holds, table) in (beside or {}).items():
+        page += f"<p><b>{heading}</b>. {holds}</p>{as_html({heading: table})}"
     page += f"<p><b>What a run of each row was given</b></p>{as_html({'given': costs(records, folder)})}"
     page += f"<h2>Verdicts</h2>{_as_paragraphs(said)}" if said else ""
     page = f"<!doctype html><meta charset='utf-8'><title>{folder.name}</title><h1>{folder.name}</h1>{page}"
@@ -304,7 +309,7 @@ def as_html(tables: Mapping[str, pd.DataFrame]) -> str:
     ]
     styled = {name: t.style.apply(grey, axis=1).set_table_styles(style) for name, t in tables.items()}
     # Names of its own for each table's cells, and the same ones every time.
-    return "".join(t.set_uuid(name.replace("@", "-")).to_html() for name, t in styled.items())
+    return "".join(t.set_uuid(re.sub(r"\W", "-", name)).to_html() for name, t in styled.items())
 
 # %% ../nbs/54_report.ipynb #648dfb61
 def save(figure: Figure, folder: Path | str, name: str) -> Figure:
