@@ -67,6 +67,23 @@ def test_an_adversary_of_weight_zero_changes_nothing(fields, tmp_path, study, si
     assert all(torch.equal(a[k], b[k]) for k in a) and not all(torch.equal(a[k], c[k]) for k in a)
 
 
+def test_placebos_of_a_stereo_row_take_what_they_say(fields, tmp_path):
+    budgets, weights = {}, {}
+    for row in ("baseline", "full", "full_detached", "full_frozen", "full_random"):
+        e = replace(experiment(row, "stereo", "smoke"), epochs=1)
+        budgets[row] = train_run(e, fields, tmp_path / row, device="cpu")
+        weights[row] = load_model(tmp_path / row)[0].state_dict()
+
+    def alike(a, b):
+        return all(torch.equal(weights[a][k], weights[b][k]) for k in weights[a])
+
+    steps = {row: budget["discriminator_steps"] for row, budget in budgets.items()}
+    assert steps["full_frozen"] == steps["baseline"] == 0 < steps["full"] == steps["full_detached"]
+    assert alike("full_detached", "baseline")  # none of the discriminator's gradient arrives
+    for row in ("full_frozen", "full_random"):
+        assert not alike(row, "baseline") and not alike(row, "full")
+
+
 def test_a_stereo_study_from_command_to_report(fields, tmp_path):
     rows = "mean_disparity,multiscale"
     done = command(
