@@ -30,8 +30,8 @@ __all__ = ['PRECISIONS', 'DEPTH_RECIPES', 'DEPTH_SCALES', 'Row', 'SWEPT', 'SHARE
            'start_held_out', 'StereoExperiment', 'stereo_baseline', 'full', 'no_consistency', 'no_smoothness',
            'no_reconstruction', 'adversarial_0_001', 'adversarial_0_1', 'adversarial_0_5', 'ssim_85', 'stereo_compute',
            'full_frozen', 'full_detached', 'full_random', 'multiscale', 'mean_disparity', 'TranslationExperiment', 'l1',
-           'adversary_only', 'both', 'unconditional', 'noiseless', 'cross_entropy', 'grey', 'commonest', 'Study',
-           'experiment', 'as_settings', 'from_settings']
+           'adversary_only', 'both', 'unconditional', 'noiseless', 'both_frozen', 'both_detached', 'both_random',
+           'both_shuffled', 'cross_entropy', 'grey', 'commonest', 'Study', 'experiment', 'as_settings', 'from_settings']
 
 # %% ../nbs/50_experiments.ipynb #3c4aab1b
 @dataclass(frozen=True)
@@ -682,7 +682,7 @@ TRANSLATION_SCALES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../nbs/50_experiments.ipynb #e26ed2b2
+# %% ../nbs/50_experiments.ipynb #73abb5b5
 def l1(scale: str, recipe: str, task: str) -> Experiment:
     """L1 alone: blurred where it is unsure."""
     return configure(TranslationExperiment, {"l1": 100.0}, scale, recipe, task=task, network="unet")
@@ -709,6 +709,26 @@ def noiseless(scale: str, recipe: str, task: str) -> Experiment:
     return replace(both(scale, recipe, task), dropout=0.0, noise=False)
 
 
+def both_frozen(scale: str, recipe: str, task: str) -> Experiment:
+    """Placebo of `both`: a random discriminator that never learns."""
+    return _placebo("frozen", both(scale, recipe, task))
+
+
+def both_detached(scale: str, recipe: str, task: str) -> Experiment:
+    """Placebo of `both`: all of its cost, none of its gradient. It has to equal `l1`."""
+    return _placebo("detached", both(scale, recipe, task))
+
+
+def both_random(scale: str, recipe: str, task: str) -> Experiment:
+    """Placebo of `both`: a push as hard, in a random direction."""
+    return _placebo("random", both(scale, recipe, task))
+
+
+def both_shuffled(scale: str, recipe: str, task: str) -> Experiment:
+    """Placebo of `both`: the discriminator sees the inputs of other pictures."""
+    return _placebo("shuffled", both(scale, recipe, task))
+
+
 def cross_entropy(scale: str, recipe: str, task: str) -> Experiment:
     """The control: the same U-net without adversary and noise, trained to name each pixel's class."""
     e = l1(scale, recipe, task)
@@ -726,7 +746,7 @@ def commonest(scale: str, recipe: str, task: str) -> Experiment:
     """What is known without looking: the commonest class of each pixel in the training data."""
     return replace(l1(scale, recipe, task), network="commonest", losses={}, adversary=None, noise=False)
 
-# %% ../nbs/50_experiments.ipynb #5667914b
+# %% ../nbs/50_experiments.ipynb #bdd206d1
 RECIPES = {"depth": DEPTH_RECIPES, "stereo": STEREO_RECIPES, "translation": TRANSLATION_RECIPES}
 SCALES = {"depth": DEPTH_SCALES, "stereo": STEREO_SCALES, "translation": TRANSLATION_SCALES}
 
@@ -792,6 +812,7 @@ def _for_task(task: str, *rows: Row) -> dict[str, Row]:
 
 
 _PIX2PIX = (l1, adversary_only, both, unconditional, noiseless)
+_PIX2PIX_PLACEBOS = (both_frozen, both_detached, both_random, both_shuffled)
 
 
 def _crossed(
@@ -830,6 +851,11 @@ STUDIES: dict[str, Study] = {
         "translation", "pix2pix", "fields",
         rows=_for_task("colour", *_PIX2PIX) | _for_task("segment", *_PIX2PIX, cross_entropy),
         references=_for_task("colour", grey) | _for_task("segment", commonest),
+        beside=_for_task("colour", *_PIX2PIX_PLACEBOS) | _for_task("segment", *_PIX2PIX_PLACEBOS),
+        placebos={
+            f"{task}_{placebo.__name__}": f"{task}_both" for task in ("colour", "segment")
+            for placebo in _PIX2PIX_PLACEBOS
+        },
     ),
     "weights": Study(
         "depth", "report", "rooms", references={}, starts={"start": start_held_out},

@@ -14,7 +14,7 @@ from commands import command
 from PIL import Image
 from test_cli import run
 
-from advdepth_nb.experiments import experiment
+from advdepth_nb.experiments import STUDIES, experiment
 from advdepth_nb.image_metrics import score_segment
 from advdepth_nb.image_pairs import paint
 from advdepth_nb.study import load_model, train_run
@@ -67,21 +67,25 @@ def test_an_adversary_of_weight_zero_changes_nothing(fields, tmp_path, study, si
     assert all(torch.equal(a[k], b[k]) for k in a) and not all(torch.equal(a[k], c[k]) for k in a)
 
 
-def test_placebos_of_a_stereo_row_take_what_they_say(fields, tmp_path):
-    budgets, weights = {}, {}
-    for row in ("baseline", "full", "full_detached", "full_frozen", "full_random"):
-        e = replace(experiment(row, "stereo", "smoke"), epochs=1)
-        budgets[row] = train_run(e, fields, tmp_path / row, device="cpu")
-        weights[row] = load_model(tmp_path / row)[0].state_dict()
+@pytest.mark.parametrize(
+    "study, row, baseline", [("stereo", "full", "baseline"), ("translate", "colour_both", "colour_l1")]
+)
+def test_placebos_take_from_their_row_what_they_say(fields, tmp_path, study, row, baseline):
+    placebos = [placebo for placebo, of in STUDIES[study].placebos.items() if of == row]
+    steps, weights = {}, {}
+    for name in (baseline, row, *placebos):
+        e = replace(experiment(name, study, "smoke"), epochs=1)
+        steps[name] = train_run(e, fields, tmp_path / name, device="cpu")["discriminator_steps"]
+        weights[name] = load_model(tmp_path / name)[0].state_dict()
 
     def alike(a, b):
         return all(torch.equal(weights[a][k], weights[b][k]) for k in weights[a])
 
-    steps = {row: budget["discriminator_steps"] for row, budget in budgets.items()}
-    assert steps["full_frozen"] == steps["baseline"] == 0 < steps["full"] == steps["full_detached"]
-    assert alike("full_detached", "baseline")  # none of the discriminator's gradient arrives
-    for row in ("full_frozen", "full_random"):
-        assert not alike(row, "baseline") and not alike(row, "full")
+    for name in placebos:
+        kind = name.removeprefix(f"{row}_")
+        assert steps[name] == (0 if kind == "frozen" else steps[row]) and not alike(name, row)
+        assert alike(name, baseline) == (kind == "detached")  # none of the discriminator's gradient arrives
+    assert steps[baseline] == 0 < steps[row] and len(placebos) >= 3
 
 
 def test_a_stereo_study_from_command_to_report(fields, tmp_path):
