@@ -229,7 +229,7 @@ def _open_hu(listings: Sequence[Path], root: Path) -> Source:
     _warn_unless_official(records, root)
     return Source("Hu et al.'s csv (8-bit training depth, 16-bit test depth)", root, tuple(records), _read_hu)
 
-# %% ../nbs/02_datasets.ipynb #27fc253e
+# %% ../nbs/02_datasets.ipynb #17eeb52e
 @contextmanager
 def _hdf5(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
@@ -262,7 +262,7 @@ def _mat_splits(splits: Path, count: int, path: Path) -> dict[str, list[int]]:
     try:
         content = loadmat(splits)
         indices = {s: [int(i) - 1 for i in content[f"{s}Ndxs"].ravel()] for s in ("train", "test")}
-    except (MatReadError, KeyError, ValueError, TypeError, OSError, NotImplementedError) as error:
+    except (MatReadError, LookupError, ValueError, TypeError, OSError, NotImplementedError) as error:
         raise ValueError(f"{splits} is not the official splits.mat with trainNdxs and testNdxs ({error})") from error
     for split, values in indices.items():
         if wrong := [i + 1 for i in values if not 0 <= i < count]:
