@@ -28,7 +28,7 @@ __all__ = ['LOWER', 'HIGHER', 'CLASSES', 'VERDICTS', 'COLUMNS_OF_EVIDENCE', 'Sou
            'p_value', 'crossed_interval', 'Scores', 'tabulate', 'direction', 'Paired', 'paired', 'crossed_bootstrap',
            'sign_flip', 'holm', 'evidence', 'reachable', 'in_words']
 
-# %% ../nbs/42_evidence.ipynb #4bb5fa15
+# %% ../nbs/42_evidence.ipynb #e17188ca
 class Sources(NamedTuple):
     """A mean over seeds and scenes with its variance, split by source: the one with fewer levels, and the other."""
 
@@ -37,7 +37,13 @@ class Sources(NamedTuple):
     many: np.ndarray  # (...,) variance of the mean due to the other source
     df_few: int
     df_many: int
-    df: np.ndarray  # (...,) of the sum, after Satterthwaite
+
+    @property
+    def df(self) -> np.ndarray:
+        """Degrees of freedom of the sum `(...,)`: harmonic mean of both, weighted by what each source gives to it."""
+        total = self.few + self.many
+        share = np.divide(self.many, total, out=np.zeros(np.shape(total)), where=total > 0)
+        return 1 / ((1 - share) / self.df_few + share / self.df_many)
 
 
 def sources(
@@ -54,13 +60,9 @@ def sources(
     square_few, square_many = m * of_few.var(-1, ddof=1), n * of_many.var(-1, ddof=1)
     square_rest = (rest**2).sum((-2, -1)) / ((n - 1) * (m - 1))
     few, many, left = (square / (n * m) for square in (square_few, square_many, square_rest))
-    counted = many > left
-    total = np.where(counted, few + many - left, few)
-    doubt = few**2 / (n - 1) + counted * (many**2 / (m - 1) + left**2 / ((n - 1) * (m - 1)))
-    df = np.divide(total**2, doubt, out=np.full(np.shape(total), float(n - 1)), where=doubt > 0)
-    return Sources(mean, few, total - few, n - 1, m - 1, df)
+    return Sources(mean, few, np.maximum(many - left, 0), n - 1, m - 1)
 
-# %% ../nbs/42_evidence.ipynb #110ca5d5
+# %% ../nbs/42_evidence.ipynb #b361c26e
 class Interval(NamedTuple):
     """A crossed t interval; arrays of the shape of what stood before seeds and scenes."""
 
@@ -68,14 +70,14 @@ class Interval(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     error: np.ndarray  # standard error
-    df: np.ndarray  # Satterthwaite's, of the interval
+    df: np.ndarray  # of the interval
     p: np.ndarray  # two-sided, of a mean of zero; each source by its own degrees of freedom
 
 
 def half_width(
     found: Sources,
     alpha: float | np.ndarray,  # two-sided
-    pooled_df: bool = False,  # Satterthwaite's df for the sum; else each source by its own
+    pooled_df: bool = False,  # one df for the sum; else each source by its own
 ) -> np.ndarray:
     """Half the interval at level 1 - alpha."""
     quantile = lambda df: -stdtrit(df, np.asarray(alpha) / 2)  # noqa: E731
@@ -434,7 +436,7 @@ def _ask_placebos(
         told = "" if np.isnan(p_placebo) else f" (p {p_placebo:.2g})"
         table.loc[i, ["verdict", "rule"]] = word, rule + told
 
-# %% ../nbs/42_evidence.ipynb #f99f9b4d
+# %% ../nbs/42_evidence.ipynb #970c41ab
 COLUMNS_OF_EVIDENCE = (
     "row", "metric", "better", "verdict", "rule", "reference_value", "value", "difference", "low", "high", "level",
     "error", "df", "p", "p_holm", "p_equivalence", "p_equivalence_holm", "p_placebo", "margin", "boot_low",
@@ -463,7 +465,7 @@ def evidence(
     """One line per row and metric, with the columns COLUMNS_OF_EVIDENCE: numbers, a verdict, the rule that gave it.
 
     `difference` is row − reference in the metric's unit; [`low`, `high`] its crossed t interval at `level` 1 - alpha,
-    by Satterthwaite's degrees of freedom and not adjusted for the number of rows. The verdict asks for more: each
+    by one number of degrees of freedom and not adjusted for the number of rows. The verdict asks for more: each
     source by its own degrees of freedom (`p`), and Holm (`*_holm`), so it may stay silent where [`low`, `high`]
     excludes 0. `d_z` is the mean over the standard deviation of the scenes' differences, `seed_units` in standard
     deviations of the reference over its seeds. NaN: cannot be known.

@@ -23,9 +23,9 @@ from advdepth_nb.evidence import LOWER, Paired, Sources, evidence, half_width, p
 SEEDS, ROWS, MARGIN = (3, 5, 10), 7, 0.01
 
 
-def false_effect(found: Sources, satterthwaite: bool = False) -> np.ndarray:
+def false_effect(found: Sources, pooled_df: bool = False) -> np.ndarray:
     """Of each table (N,rows): whether Holm, whose first step is Bonferroni's, calls any row different from zero."""
-    return (abs(found.mean) > half_width(found, 0.05 / found.mean.shape[-1], satterthwaite)).any(-1)
+    return (abs(found.mean) > half_width(found, 0.05 / found.mean.shape[-1], pooled_df)).any(-1)
 
 
 def normal(draws: int, random_state: int) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def normal(draws: int, random_state: int) -> pd.DataFrame:
                     parts.append([holds, strict, false_effect(found), false_effect(found, True)])
                 shares = 100 * np.concatenate(parts, axis=1).mean(axis=1)
                 lines.append([scenes, f"{seed_sd}/{scene_sd}/{rest_sd}", seeds, *shares])
-    names = ["interval holds", "own-df interval holds", "false effect", "false effect by Satterthwaite's df"]
+    names = ["interval holds", "own-df interval holds", "false effect", "false effect by the interval's df"]
     return pd.DataFrame(lines, columns=["scenes", "seed/scene/rest", "seeds", *names])
 
 
