@@ -539,7 +539,7 @@ def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any]) -> Pat
             shutil.rmtree(sockets, ignore_errors=True)
     raise AssertionError("unreachable")
 
-# %% ../nbs/52_study.ipynb #d45781a1
+# %% ../nbs/52_study.ipynb #55376cec
 def run_one(
     plan: Plan, run: Run, packed: Path, threads: int = 0, say: Callable[[str], None] = print
 ) -> None:
@@ -637,10 +637,8 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
     scored = {getattr(r.experiment, "task", ""): r.experiment for r in waiting if r.experiment.scored_on == "test"}
     for task, e in scored.items():  # what cannot be scored is not trained
         SYSTEMS[e.system].protocols_for(e, SYSTEMS[e.system].dataset(packed[task], "test", e))
-    # Kernels inherit this. Threads that spin while they wait make a shared core several times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    cores = torch.get_num_threads()
-    todo, running, failed = list(waiting), {}, {}
+    cores, chosen = torch.get_num_threads(), "OMP_WAIT_POLICY" in os.environ
+    todo, running, failed, alone = list(waiting), {}, {}, False
     begun = time.monotonic()
 
     def work(run: Run, threads: int) -> None:
@@ -658,9 +656,12 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
         begun_from = {r.folder for r in (*todo, *running)}
         ready = [r for r in todo if r.start not in begun_from]
         ready.sort(key=lambda r: not r.experiment.trained)  # references are quick, and fill the gaps
-        for run in ready[: jobs - len(running)]:
+        if not running:  # one that could not share the cores anyway, as all others wait for it, gets every core
+            alone = jobs == 1 or sum(r.experiment.trained for r in ready) == 1
+            if not chosen:
+                _let_threads_spin(alone)
+        for run in ready[: (1 if alone else jobs) - len(running)]:
             todo.remove(run)
-            alone = any(r.start == run.folder for r in todo)  # the others wait for it: it gets every core
             threads = cores if alone else max(1, cores // jobs)
             running[run] = threading.Thread(target=work, args=(run, threads), daemon=True)
             running[run].start()
@@ -677,7 +678,17 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
             if finished or run not in told or stage != told[run][0] or now - told[run][1] > 20:
                 told[run] = stage, now
                 say(f"{place[run]:32s} {text:32s} {_time_left(begun, waiting, todo, running)}")
+    if not chosen:
+        _let_threads_spin(True)  # in the report, too
     return failed
+
+
+def _let_threads_spin(may: bool) -> None:
+    """For kernels started from now on: threads that spin while they wait are fast alone, and slow on shared cores."""
+    if may:
+        os.environ.pop("OMP_WAIT_POLICY", None)
+    else:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def _progress(run: Run) -> tuple[float, str]:

@@ -1,7 +1,9 @@
 """Studies that are interrupted, broken or refused."""
 
 import json
+import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -137,3 +139,31 @@ def test_a_second_command_in_the_same_folder_is_refused(tmp_path, worlds):
     with FileLock(folder / ".lock"):
         done = command("ablate", "table1", "--scale", "smoke", "--out", tmp_path, data=worlds)
     assert done.returncode == 2 and "another command is running" in done.stderr
+
+
+@pytest.mark.parametrize("chosen", [None, "ACTIVE"])
+def test_a_run_that_all_others_wait_for_has_the_cores_to_itself(tmp_path, worlds, monkeypatch, chosen):
+    monkeypatch.setenv("ADVDEPTH_DATA", str(worlds))
+    monkeypatch.setattr(study.torch, "get_num_threads", lambda: 2)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if chosen:
+        monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
+    running, seen = set(), {}
+
+    def run_one(plan, run, packed, threads, say):
+        running.add(run)
+        time.sleep(0.2)  # until the other one runs, if there is one
+        seen[run.row, run.seed] = threads, len(running), os.environ.get("OMP_WAIT_POLICY")
+        time.sleep(0.2)
+        running.remove(run)
+
+    monkeypatch.setattr(study, "run_one", run_one)
+    rows = {"scale": "smoke", "rows": ["mean_depth", "adv", "ssim"], "settings": {"start": "start"}, "out": tmp_path}
+    assert study.run_plan(make_plan("table1", **rows), jobs=2, say=lambda text: None) == {}
+    alone, shared = (2, 1, chosen), (1, 2, chosen or "PASSIVE")
+    assert seen["start", 0] == alone and seen["adv", 0] == seen["ssim", 0] == shared
+    assert os.environ.get("OMP_WAIT_POLICY") == chosen  # and so has the report
+    assert study.run_plan(make_plan("table1", **rows, seeds=2), jobs=2, say=lambda text: None) == {}
+    assert seen["start", 0] == seen["start", 1] == shared  # two that others wait for have each other
+    assert study.run_plan(make_plan("table1", **rows), jobs=1, say=lambda text: None) == {}
+    assert {seen[row, 0] for row in ("start", "adv", "ssim", "mean_depth")} == {alone}
