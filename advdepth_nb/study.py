@@ -301,7 +301,7 @@ class Part(Subset):
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
-# %% ../nbs/52_study.ipynb #d97bcb70
+# %% ../nbs/52_study.ipynb #bca6185b
 def evaluate_model(
     net: nn.Module,
     e: Experiment,
@@ -315,7 +315,7 @@ def evaluate_model(
     """The long table of records for every image of `data` under every protocol."""
     system = SYSTEMS[e.system]
     net = net.to(pick_device(device)).eval()
-    tables, told = [], float("-inf")
+    scored, told = {}, float("-inf")  # images of one protocol that have the same metrics become one table, at the end
     with torch.no_grad():
         for i in range(len(data)):
             if say and time.monotonic() - told >= 1:
@@ -323,7 +323,12 @@ def evaluate_model(
                 say(i / len(data), f"scoring {i + 1}/{len(data)}")
             for name in protocols or system.protocols_for(e, data):
                 protocol, scores = system.scores(net, e, data, i, name, flip)
-                tables.append(records(scores, protocol, **keys, scene=[data.scenes[i]], image=[data.images[i]]))
+                scored.setdefault((protocol.name, *scores), (protocol, []))[1].append((i, scores))
+    tables = []
+    for protocol, found in scored.values():
+        values = {name: torch.cat([scores[name] for _, scores in found]) for name in found[0][1]}
+        names = {"scene": [data.scenes[i] for i, _ in found], "image": [data.images[i] for i, _ in found]}
+        tables.append(records(values, protocol, **keys, **names))
     return pd.concat(tables, ignore_index=True)
 
 
