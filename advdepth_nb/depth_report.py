@@ -199,8 +199,8 @@ def figure3(records: Records, data: str | Path, count: int = 4) -> Figure:
     fig.colorbar(depth, ax=axes, location="right", shrink=0.6, pad=0.01, label="depth, m")
     return fig
 
-# %% ../nbs/55_depth_report.ipynb #a783c902
-def times_in_turn(nets: Mapping[str, nn.Module], size: tuple[int, int], rounds: int = 40) -> dict[str, list[float]]:
+# %% ../nbs/55_depth_report.ipynb #2b19adce
+def times_in_turn(nets: Mapping[str, nn.Module], size: tuple[int, int], rounds: int = 20) -> dict[str, list[float]]:
     """Milliseconds of one image (H,W) through each network on the CPU: a value for each round, after two to warm up."""
     image, times = torch.rand(1, 3, *size), {name: [] for name in nets}
     order, draw = list(nets), random.Random(0)
