@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -74,6 +76,24 @@ def test_what_is_whole_is_not_made_again(planned):
     (run.folder / "budget.json").unlink()  # killed in training
     torch.save({"run": torch.ones(100)}, run.folder / "checkpoint.pt")
     assert judge(run) == [] and executed[1:] == ["train from a checkpoint", "evaluate"]
+
+
+def test_the_kernel_of_a_killed_command_ends_before_its_run_goes_on(planned):
+    run, executed = planned
+    orphan = """
+import sys, time
+from pathlib import Path
+from filelock import FileLock
+folder = Path(sys.argv[1])
+with FileLock(folder.with_name(f".{folder.name}.lock")):
+    print(flush=True)
+    time.sleep(1)
+    (folder / ".checkpoint.pt.0.part").write_text("it dies as it writes")
+"""
+    process = subprocess.Popen([sys.executable, "-c", orphan, run.folder], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    assert judge(run) == [] and executed == ["evaluate"]
+    assert process.wait() == 0 and not list(run.folder.glob(".*.part"))
 
 
 @pytest.mark.parametrize("name", ["budget.json", "model.json", "model.safetensors", "checkpoint.pt", "looks.parquet"])
