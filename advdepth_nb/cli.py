@@ -29,7 +29,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'chosen_weights', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any',
            'parse_size', 'data_pack', 'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #ded0eedf
+# %% ../nbs/62_cli.ipynb #14e3412f
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -279,7 +279,7 @@ def evaluate(
 def _evaluate_run(
     run: Path, data: str, split: str, protocol: list[str], flip: bool, device: str, out: Path | None
 ) -> None:
-    from advdepth_nb.study import evaluate_model, load_model, summaries
+    from advdepth_nb.study import by_metric, evaluate_model, load_model, summaries
     from advdepth_nb.systems import SYSTEMS
 
     net, e = load_model(run)
@@ -294,8 +294,11 @@ def _evaluate_run(
     )
     for name in dict.fromkeys(table["protocol"]):
         typer.echo(system.protocol(name).describe())
-    means = summaries(table, e.system).drop(columns=["study", "seed", "root_mse"], errors="ignore")
-    typer.echo(means.to_string(index=False))
+    means = summaries(table, e.system)
+    scored, excluded = means["n_images"].max(), means["n_excluded"].max()
+    left_out = f", {excluded} more without a valid pixel" if excluded else ""
+    typer.echo(f"{e.row} on {Path(data).stem} ({split}): {scored} images{left_out}")
+    typer.echo(by_metric(means).to_string(float_format="{:.4f}".format, na_rep=""))
     if out is not None:
         _write_records(table, out)
 

@@ -269,6 +269,8 @@ def test_train_pack_info_and_evaluate(monkeypatch, capsys, tmp_path, real_data):
         monkeypatch, capsys, "evaluate", "trained", "--data", real_data / "nyu_hu_layout", "--out", "records.csv"
     )
     assert code == 0 and "eigen" in told and (tmp_path / "records.csv").exists(), error
+    assert "baseline on nyu_hu_layout (test): 25 images" in told
+    assert max(map(len, told[told.index("protocol") :].splitlines())) < 100  # a metric a line, not all in one
 
 
 def test_a_row_is_trained_from_the_start_it_declares(monkeypatch, capsys, tmp_path, worlds):
