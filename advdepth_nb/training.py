@@ -104,7 +104,7 @@ def learning_rate_factor(
             return min(1.0, (epochs - epoch) / (epochs - epochs // 2))
     raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
 
-# %% ../nbs/31_training.ipynb #957a9875
+# %% ../nbs/31_training.ipynb #a91d50bc
 def generator_for(seed: int, epoch: int) -> torch.Generator:
     """The one source of randomness of an epoch: order, augmentation. A function of its arguments alone."""
     return torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 2_654_435_761 % 2**63)
@@ -167,8 +167,9 @@ class Training:
         """An epoch's batches, shuffled; an incomplete last one is dropped, as batch norm cannot take one image."""
         steps = min(self.steps_per_epoch, self.steps - self.step)
         order = torch.randperm(len(self.data), generator=generator)[: steps * self.batch_size]
-        loader = DataLoader(
-            self.data, batch_sampler=order.view(-1, self.batch_size).tolist(), num_workers=self.workers,
+        loader = DataLoader(  # workers only read, so their number changes no batch; more than cores wait for each other
+            self.data, batch_sampler=order.view(-1, self.batch_size).tolist(),
+            num_workers=min(self.workers, os.cpu_count() or 1),
             worker_init_fn=end_with_parent, pin_memory=self.fabric.device.type == "cuda",
         )  # fmt: skip
         return iter(self.fabric.setup_dataloaders(loader, use_distributed_sampler=False))
