@@ -105,7 +105,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["protocol"] = pd.Categorical(table["protocol"], protocols_of(records), ordered=True)
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
 
-# %% ../nbs/54_report.ipynb #391ee267
+# %% ../nbs/54_report.ipynb #be0798a5
 def _number(value: float) -> str:
     """Three decimals, or one from ten upwards."""
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.1f}"
@@ -300,16 +300,19 @@ def _as_paragraphs(markdown: str) -> str:
 
 
 def as_html(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Tables as HTML: published rows in grey."""
+    """Tables as HTML, published rows in grey; of several, each under its name."""
     grey = lambda line: ["color: #777" if "[published]" in line.name else ""] * len(line)  # noqa: E731
     style = [
         {"selector": "", "props": "border-collapse: collapse; font: 13px sans-serif"},
         {"selector": "td, th", "props": "padding: 3px 9px; text-align: right; border-bottom: 1px solid #eee"},
-        {"selector": "th.row_heading, td:last-child", "props": "text-align: left"},
+        {"selector": "th.row_heading, td:last-child, th:last-child", "props": "text-align: left"},
     ]
-    styled = {name: t.style.apply(grey, axis=1).set_table_styles(style) for name, t in tables.items()}
-    # Names of its own for each table's cells, and the same ones every time.
-    return "".join(t.set_uuid(re.sub(r"\W", "-", name)).to_html() for name, t in styled.items())
+    parts = []
+    for name, table in tables.items():
+        styled = table.style.apply(grey, axis=1).set_table_styles(style)
+        styled = styled.set_uuid(re.sub(r"\W", "-", name))  # cells with names of their own, the same every time
+        parts.append((f"<p><b>{name}</b></p>" if len(tables) > 1 else "") + styled.to_html())
+    return "".join(parts)
 
 # %% ../nbs/54_report.ipynb #648dfb61
 def save(figure: Figure, folder: Path | str, name: str) -> Figure:
