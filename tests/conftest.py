@@ -12,7 +12,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Files go to workers whole, at first two to each: the ones that take minutes come first, so that no worker is left
 # alone with them at the end, and a short one is the second of the worker that has the notebooks.
-FIRST = ("test_notebooks", "test_study", "test_datasets", "test_systems", "test_study_failures", "test_training")
+FIRST = (
+    "test_notebooks", "test_study", "test_datasets", "test_systems", "test_study_failures", "test_training",
+    "test_precision",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
