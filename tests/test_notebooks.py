@@ -15,7 +15,8 @@ NOTEBOOKS = [
 
 # A server imports what is slow to import, once, and forks a process for each notebook.
 FRESH = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
-FRESH.set_forkserver_preload(["IPython", "advdepth_nb.verdicts", "advdepth_nb.conventions", "kornia", "torchmetrics"])
+PRELOADED = ["IPython", "timm", "advdepth_nb.verdicts", "advdepth_nb.conventions", "kornia", "torchmetrics"]
+FRESH.set_forkserver_preload(PRELOADED)
 
 
 def run_cells(path: Path, scratch: Path) -> None:
