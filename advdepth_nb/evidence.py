@@ -543,9 +543,12 @@ def reachable(
     ]  # fmt: skip
     return pd.DataFrame(lines, columns=["verdict", "reachable", "why"])
 
-# %% ../nbs/42_evidence.ipynb #0663ab81
+# %% ../nbs/42_evidence.ipynb #2d94d21a
 def _percent(part: float, whole: float) -> str:
-    return f"{100 * part / abs(whole):+.2g} %" if whole else f"{part:+.3g}"
+    if not whole:
+        return f"{part:+.3g}"
+    share = 100 * part / abs(whole)
+    return f"{share:+.0f} %" if abs(share) >= 99.5 else f"{share:+.2g} %"
 
 
 def _sentence(line: Mapping) -> str:
@@ -566,6 +569,12 @@ def _sentence(line: Mapping) -> str:
     return f"{name}: **{word}**, {change} ({low} to {high}){seen}{notes}."
 
 
+def _visible(table: pd.DataFrame) -> str:
+    """The smallest effect on one metric that a study like this one would see in four of five cases."""
+    seen = (table["smallest_visible"] / table["reference_value"].abs()).replace(np.inf, np.nan).median()
+    return "" if np.isnan(seen) else f"; smallest visible effect, median over rows: {_percent(seen, 1)[1:]}"
+
+
 def in_words(
     result: pd.DataFrame,  # of evidence()
 ) -> str:
@@ -575,5 +584,6 @@ def in_words(
         lines = table.to_dict("records")
         known = [line["reference_value"] for line in lines if not np.isnan(line["reference_value"])]
         value = f", reference {known[0]:.3g}" if known else ""
-        parts.append(f"**{metric}** ({lines[0]['better']} is better{value}). " + " ".join(map(_sentence, lines)))
+        heading = f"**{metric}** ({lines[0]['better']} is better{value}{_visible(table)}). "
+        parts.append(heading + " ".join(map(_sentence, lines)))
     return "\n\n".join(parts)
