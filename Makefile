@@ -25,7 +25,7 @@ $(BIN)/python:
 	touch .venv/installed $@
 
 ablation: .venv/installed
-	$(BIN)/advdepth ablate table1 --scale quick --jobs 2
+	$(BIN)/advdepth ablate table1 --scale quick --seeds 3 --jobs 2
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest

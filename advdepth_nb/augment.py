@@ -18,7 +18,7 @@ __all__ = ['AUGMENT', 'STEREO_AUGMENT', 'PAIR_AUGMENT', 'Augment', 'Draw', 'draw
            'resize_depth', 'resize_image', 'train_batch', 'eval_frame', 'StereoAugment', 'stereo_batch', 'PairAugment',
            'pair_batch']
 
-# %% ../nbs/03_augment.ipynb #8bdaa4c4
+# %% ../nbs/03_augment.ipynb #e61ce208
 @dataclass(frozen=True)
 class Augment:
     """The training transforms of Hu et al. 2019; sizes are (H,W)."""
@@ -55,6 +55,7 @@ AUGMENT = {
     "report": Augment(),
     "hu2019": Augment(closed=False),
     "authors_code": Augment(closed=False, target_filter="bicubic"),
+    "flip": Augment(rotate=0.0, lighting=0.0, jitter=0.0),  # for a few minutes of training, which the rest makes harder
 }
 
 # %% ../nbs/03_augment.ipynb #2289b89c

@@ -29,7 +29,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'chosen_weights', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any',
            'parse_size', 'data_pack', 'data_info', 'main']
 
-# %% ../nbs/62_cli.ipynb #14e3412f
+# %% ../nbs/62_cli.ipynb #67d107dc
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -146,7 +146,8 @@ def _say_what_can_be_said(plan: Any) -> None:
 def _report(folder: Path, packed: dict[str, Path], refresh: bool | None = None) -> None:
     """Make the report where records are newer than it, print the table, and say where the figures lie."""
     from advdepth_nb.report import columns_of, ours, protocols_of, study_of
-    from advdepth_nb.study import collect, execute_notebook
+    from advdepth_nb.notebooks import execute_notebook
+    from advdepth_nb.study import collect
 
     made, newest = folder / "report.ipynb", [f.stat().st_mtime for f in folder.glob("runs/*/seed=*/metrics.json")]
     found = collect(folder)

@@ -105,7 +105,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["protocol"] = pd.Categorical(table["protocol"], protocols_of(records), ordered=True)
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
 
-# %% ../nbs/54_report.ipynb #be0798a5
+# %% ../nbs/54_report.ipynb #c9887f45
 def _number(value: float) -> str:
     """Three decimals, or one from ten upwards."""
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.1f}"
@@ -151,6 +151,9 @@ def costs(records: Records, folder: Path | str = "") -> pd.DataFrame:
     table = ours(records).drop_duplicates("row").set_index("row")[list(BUDGET)]
     text = table.map(lambda x: "–" if pd.isna(x) else f"{x:,.0f}" if x == round(x) or x >= 100 else f"{x:.3g}")
     text = text.rename(columns=BUDGET).rename_axis("")
+    if "precision" in records.runs:
+        ran = records.runs.groupby("row")["precision"].agg(lambda each: ", ".join(sorted(set(each))))
+        text["precision"] = [ran[row] for row in text.index]
     if not folder:
         return text
     return text.assign(**{LINKS: [_links(records, row, folder) for row in text.index]})

@@ -42,7 +42,7 @@ def run(monkeypatch, capsys, *words):
         (["ablate", "table1", "--set", "encoder=resnet5"], "'resnet5' is not a timm model; did you mean"),
         (["ablate", "table1", "--set", "adversary.norm=layer"], "norm must be one of instance, batch, none"),
         (["ablate", "table1", "--set", "adversary.r1=-1"], "r1 must be at least 0, not -1"),
-        (["ablate", "table1", "--recipe", "authors_code"], "4 layers need 48 pixels a side"),
+        (["ablate", "table1", "--scale", "smoke", "--recipe", "authors_code"], "4 layers need 48 pixels a side"),
         (["ablate", "table1", "--seeds", "0"], "seeds must be at least 1"),
         (["ablate", "table1", "--seeds", "many"], "--seeds"),
         (["ablate", "table1", "--jobs", "0"], "--jobs must be at least 1"),

@@ -55,7 +55,7 @@ def planned(tmp_path, monkeypatch):
         (run.folder / name).write_text(content)
     torch.save({"run": torch.ones(100)}, run.folder / "checkpoint.pt")
 
-    def execute(name, out, parameters):
+    def execute(name, out, parameters, kernel):
         left = (run.folder / "checkpoint.pt").exists()
         executed.append(f"{name} from a checkpoint" if name == "train" and left else name)
 
@@ -123,7 +123,7 @@ def test_a_dead_kernel_is_tried_once_more(tmp_path, monkeypatch):
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    from advdepth_nb.study import execute_notebook
+    from advdepth_nb.notebooks import execute_notebook
 
     calls = []
 
@@ -170,7 +170,7 @@ def test_a_run_that_all_others_wait_for_has_the_cores_to_itself(tmp_path, worlds
         monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
     running, seen = set(), {}
 
-    def run_one(plan, run, packed, threads, say):
+    def run_one(plan, run, packed, threads, say, kernel):
         running.add(run)
         time.sleep(0.2)  # until the other one runs, if there is one
         seen[run.row, run.seed] = threads, len(running), os.environ.get("OMP_WAIT_POLICY")
