@@ -105,7 +105,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["protocol"] = pd.Categorical(table["protocol"], protocols_of(records), ordered=True)
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
 
-# %% ../nbs/54_report.ipynb #c9887f45
+# %% ../nbs/54_report.ipynb #160ae385
 def _number(value: float) -> str:
     """Three decimals, or one from ten upwards."""
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.1f}"
@@ -211,8 +211,9 @@ def caption(records: Records, protocol: str) -> str:
         told = (f"{n} of `{row}` seed {seed}" for (row, seed), n in lost.groupby(["row", "seed"]).size().items())
         text += f" Left out, for want of a value: {', '.join(told)} ({len(lost)} of {len(test)} scored images)."
     budget = records.runs[records.runs["row"].isin(network_rows(records, protocol))]
-    if starts := sorted(set(budget["start"]) - {""}):
-        text += f" Rows begin from the weights of `{'`, `'.join(starts)}`."
+    for name in sorted(set(budget["start"]) - {""}):
+        what = getattr(STUDIES[study_of(records)].all.get(name), "__doc__", "").strip().rstrip(".")
+        text += f" Rows begin from the weights of `{name}` ({what[:1].lower()}{what[1:]})."
     if given := unequal(records, protocol):
         text += f" {given}"
     if len(makers := sorted(set(budget.get("made_by", [])))) > 1:

@@ -1,6 +1,7 @@
 """Bad inputs of every layout on tiny files, whole and killed writes, and the real frames where they exist."""
 
 import csv
+import hashlib
 import multiprocessing
 import os
 import pickle
@@ -541,6 +542,19 @@ def test_rooms_are_rendered_once(tmp_path, rooms, monkeypatch):
     monkeypatch.setitem(sys.modules, "advdepth_nb.worlds", SimpleNamespace(room=None))  # a second rendering would fail
     assert pack_rooms(out, 3, 2, 2, **SIZES) == out
     wrong(lambda: pack_rooms(out, 3, 2, 4, **SIZES), "views 2 instead of 4")
+
+
+def test_the_test_rooms_of_quick_stay_what_they_are(tmp_path):
+    """Every score at `quick` is of these 40 rooms: as long as this holds, versions can be compared by their numbers."""
+    from advdepth_nb.experiments import experiment
+
+    world = experiment("baseline", scale="quick").world
+    out = pack_rooms(tmp_path / "r.h5", 1, world.test_scenes, world.views, world.train_size, world.test_size)
+    with h5py.File(out) as file:
+        digest = hashlib.sha256()
+        for name in ("depth_mm", "rgb"):
+            digest.update(file["test"][name][()].tobytes())
+    assert digest.hexdigest() == "306d44b817760b2883f0b3acc3d46eba597da1116c01c4cb1a58d96a8f6d812d"
 
 
 def test_rooms_rendered_by_processes_are_the_same_bits(tmp_path):
