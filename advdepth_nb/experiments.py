@@ -265,7 +265,7 @@ DEPTH_RECIPES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../nbs/50_experiments.ipynb #0dd13c54
+# %% ../nbs/50_experiments.ipynb #d8056af2
 _DECAY = dict(
     network="depthnet", encoder="tf_efficientnet_lite0", pretrained="package", frozen_norm=True,
     lr=1e-3, lr_schedule="cosine", lr_warmup=0.1, start="start",
@@ -277,8 +277,8 @@ DEPTH_SCALES: dict[str, dict[str, Any]] = {
     ),
     "quick": _DECAY | dict(
         scale="quick", frame=(120, 160), crop=(112, 152), fusion_width=5, frozen_stages=1, augment="flip",
-        world=World(2000, 40, 1, (120, 160), (480, 640)), epochs=0.8, batch=8, discriminator_width=32,
-        pretraining=dict(epochs=0.8, encoder_lr=0.3),
+        world=World(2000, 40, 1, (120, 160), (480, 640)), epochs=0.7, batch=4, discriminator_width=32,
+        pretraining=dict(epochs=0.7, encoder_lr=0.3),
     ),
     "standard": _DECAY | dict(
         scale="standard", frame=(240, 320), crop=(228, 304), world=World(2000, 160, 4, (240, 320), (480, 640)),

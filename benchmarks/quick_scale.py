@@ -7,7 +7,7 @@ python benchmarks/quick_scale.py --seeds 0 1 2 --start epochs=0.8 lr=2e-3       
 Each seed: `start` is trained, `baseline` goes on from it, both are scored on the 40 test rooms under protocol `hu`.
 One thread a process; run two at once on two cores. Settings of the network (fusion_width, frozen_stages) hold for both.
 With --csv FILE a line for each seed is added to it. `quick_scale_search.csv` holds the search that chose the scale: one
-line a seed, EfficientNet-Lite0 at 112x152, batches of 8, CPU seconds of one thread on a machine with other work to do.
+line a seed, EfficientNet-Lite0 at 112x152, CPU seconds of one thread on a machine with other work to do.
 """
 
 import argparse
