@@ -225,7 +225,7 @@ def normalization(encoder: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     config = timm_config(encoder)
     return tuple(config.mean or IMAGENET[0]), tuple(config.std or IMAGENET[1])
 
-# %% ../nbs/09_encoders.ipynb #1ace122e
+# %% ../nbs/09_encoders.ipynb #90631e68
 def feature_network(encoder: str, any_size: bool = False, **options: Any) -> nn.Module:
     """A timm model that gives its maps; one for images of any size where its family has the option."""
     try:
@@ -326,12 +326,12 @@ class Encoder(nn.Module):
         Those layers are found by asking which weights have a gradient.
         """
         self.frozen_norm = norm
+        weights, mode = list(self.body.requires_grad_(True).parameters()), self.training
         if stages:
-            mode, weights = self.training, dict(self.body.named_parameters())
             seen = self.eval()(torch.full((1, 3, 224, 224), 0.5))[stages - 1].sum()
-            for weight, by in zip(weights.values(), torch.autograd.grad(seen, weights.values(), allow_unused=True)):
+            for weight, by in zip(weights, torch.autograd.grad(seen, weights, allow_unused=True)):
                 weight.requires_grad_(by is None)
-            self.train(mode)
+        self.train(mode)
 
     def train(self, mode: bool = True) -> Encoder:
         """Training mode, but for the batch norms that are frozen."""

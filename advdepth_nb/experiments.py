@@ -211,7 +211,7 @@ def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:
         raise ValueError(f"unknown {kind} '{name}'; known: {', '.join(known)}")
     return known[name]
 
-# %% ../nbs/50_experiments.ipynb #a95c571e
+# %% ../nbs/50_experiments.ipynb #296d00c0
 @dataclass(frozen=True, kw_only=True)
 class DepthExperiment(Experiment):
     """Depth from one picture, measured depth as teacher."""
@@ -238,7 +238,7 @@ class DepthExperiment(Experiment):
         if not 0 <= self.frozen_stages <= 4:
             raise ValueError(f"frozen_stages must be 0 to 4, as the encoder has four, not {self.frozen_stages}")
         if not self.encoder_lr > 0:
-            raise ValueError(f"encoder_lr is a factor above 0, not {self.encoder_lr}; to train none set frozen_stages=4")
+            raise ValueError(f"encoder_lr must be above 0, not {self.encoder_lr}; to train no encoder, frozen_stages=4")
         if any(c > f or c < 2 for c, f in zip(self.crop, self.frame)):
             raise ValueError(f"crop {self.crop} must fit into frame {self.frame}")
 

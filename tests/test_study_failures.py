@@ -178,7 +178,8 @@ def test_a_run_that_all_others_wait_for_has_the_cores_to_itself(tmp_path, worlds
         running.remove(run)
 
     monkeypatch.setattr(study, "run_one", run_one)
-    rows = {"scale": "smoke", "rows": ["mean_depth", "adv", "ssim"], "settings": {"start": "start"}, "out": tmp_path}
+    names = ["mean_depth", "adv", "ssim", "adv_ssim"]  # the first runs beside the second
+    rows = {"scale": "smoke", "rows": names, "settings": {"start": "start"}, "out": tmp_path}
     assert study.run_plan(make_plan("table1", **rows), jobs=2, say=lambda text: None) == {}
     alone, shared = (2, 1, chosen), (1, 2, chosen or "PASSIVE")
     assert seen["start", 0] == alone and seen["adv", 0] == seen["ssim", 0] == shared
