@@ -265,10 +265,10 @@ DEPTH_RECIPES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../nbs/50_experiments.ipynb #d8056af2
+# %% ../nbs/50_experiments.ipynb #6dd954f3
 _DECAY = dict(
     network="depthnet", encoder="tf_efficientnet_lite0", pretrained="package", frozen_norm=True,
-    lr=1e-3, lr_schedule="cosine", lr_warmup=0.1, start="start",
+    lr=2e-3, encoder_lr=0.5, lr_schedule="cosine", lr_warmup=0.1, start="start",
 )  # fmt: skip
 DEPTH_SCALES: dict[str, dict[str, Any]] = {
     "smoke": dict(
@@ -277,8 +277,8 @@ DEPTH_SCALES: dict[str, dict[str, Any]] = {
     ),
     "quick": _DECAY | dict(
         scale="quick", frame=(120, 160), crop=(112, 152), fusion_width=5, frozen_stages=1, augment="flip",
-        world=World(2000, 40, 1, (120, 160), (480, 640)), epochs=0.7, batch=4, discriminator_width=32,
-        pretraining=dict(epochs=0.7, encoder_lr=0.3),
+        world=World(2000, 40, 1, (120, 160), (480, 640)), epochs=0.6, batch=8, discriminator_width=32,
+        pretraining=dict(epochs=2, encoder_lr=0.3),
     ),
     "standard": _DECAY | dict(
         scale="standard", frame=(240, 320), crop=(228, 304), world=World(2000, 160, 4, (240, 320), (480, 640)),
@@ -290,7 +290,7 @@ DEPTH_SCALES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../nbs/50_experiments.ipynb #c43d75f3
+# %% ../nbs/50_experiments.ipynb #2a448d78
 Row = Callable[[str, str], Experiment]
 
 
@@ -391,7 +391,7 @@ def mean_depth(scale: str, recipe: str) -> Experiment:
 def start(scale: str, recipe: str) -> Experiment:
     """Pretraining, one for all rows of a seed: squared error alone, no row's own term, at a rate that never falls."""
     e = configure(DepthExperiment, {"euclidean": 1.0}, scale, recipe)
-    steady = replace(e, start="", adversary=None, lr=1e-3, lr_schedule="constant", lr_warmup=0.1)
+    steady = replace(e, start="", adversary=None, lr=2e-3, lr_schedule="constant", lr_warmup=0.1)
     return replace(steady, **DEPTH_SCALES[scale].get("pretraining", {}))
 
 
