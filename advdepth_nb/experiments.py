@@ -727,7 +727,7 @@ def commonest(scale: str, recipe: str, task: str) -> Experiment:
     """What is known without looking: the commonest class of each pixel in the training data."""
     return replace(l1(scale, recipe, task), network="commonest", losses={}, adversary=None, noise=False)
 
-# %% ../nbs/50_experiments.ipynb #8912e341
+# %% ../nbs/50_experiments.ipynb #52aca878
 RECIPES = {"depth": DEPTH_RECIPES, "stereo": STEREO_RECIPES, "translation": TRANSLATION_RECIPES}
 SCALES = {"depth": DEPTH_SCALES, "stereo": STEREO_SCALES, "translation": TRANSLATION_SCALES}
 
@@ -853,8 +853,8 @@ STUDIES: dict[str, Study] = {
 
 # What a reference row takes over from `--set`: all rows must have one network and one form of data.
 SHARED = {
-    "encoder", "pretrained", "fusion_width", "frozen_stages", "frozen_norm", "align_corners", "frame", "crop", "world", "precision", "workers", "size",
-    "load", "width", "blocks", "downs", "norm", "scored_on", "validation", "select",
+    "encoder", "pretrained", "fusion_width", "frozen_stages", "frozen_norm", "align_corners", "frame", "crop", "world",
+    "precision", "workers", "size", "load", "width", "blocks", "downs", "norm", "scored_on", "validation", "select",
 }  # fmt: skip
 
 
