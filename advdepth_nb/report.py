@@ -105,7 +105,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["protocol"] = pd.Categorical(table["protocol"], protocols_of(records), ordered=True)
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
 
-# %% ../nbs/54_report.ipynb #160ae385
+# %% ../nbs/54_report.ipynb #b8ae60c9
 def _number(value: float) -> str:
     """Three decimals, or one from ten upwards."""
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.1f}"
@@ -212,7 +212,7 @@ def caption(records: Records, protocol: str) -> str:
         text += f" Left out, for want of a value: {', '.join(told)} ({len(lost)} of {len(test)} scored images)."
     budget = records.runs[records.runs["row"].isin(network_rows(records, protocol))]
     for name in sorted(set(budget["start"]) - {""}):
-        what = getattr(STUDIES[study_of(records)].all.get(name), "__doc__", "").strip().rstrip(".")
+        what = (STUDIES[study_of(records)].all[name].__doc__ or "").strip().rstrip(".")
         text += f" Rows begin from the weights of `{name}` ({what[:1].lower()}{what[1:]})."
     if given := unequal(records, protocol):
         text += f" {given}"
