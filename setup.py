@@ -3,7 +3,7 @@
 from configparser import ConfigParser
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 config = ConfigParser(delimiters=["="], interpolation=None)
 config.read(Path(__file__).with_name("settings.ini"), encoding="utf-8")
@@ -24,7 +24,7 @@ setup(
     extras_require={"dev": settings["dev_requirements"].split()},
     entry_points={"console_scripts": [settings["console_scripts"]]},
     # The papermill templates travel inside the wheel, so that a pip user can run the ablation too.
-    packages=["advdepth_nb", "advdepth_nb.runs"],
+    packages=[*find_packages(include=["advdepth_nb", "advdepth_nb.*"]), "advdepth_nb.runs"],
     package_dir={"advdepth_nb.runs": "nbs/runs"},
     package_data={"advdepth_nb": ["py.typed", "*.csv"], "advdepth_nb.runs": ["*.ipynb"]},
     include_package_data=False,

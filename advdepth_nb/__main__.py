@@ -1,5 +1,5 @@
 """`python -m advdepth_nb` is the command `advdepth`."""
 
-from advdepth_nb.cli import main
+from advdepth_nb.apps.cli import main
 
 main()

@@ -14,9 +14,9 @@ from multiprocessing import get_context
 import torch
 import torch.nn.functional as F
 
-from advdepth_nb import boundaries as b
-from advdepth_nb.geometry import NYU_CAMERA
-from advdepth_nb.worlds import room
+from advdepth_nb.metrics import boundaries as b
+from advdepth_nb.core.geometry import NYU_CAMERA
+from advdepth_nb.scenes.rooms import room
 
 
 def pair(size: tuple[int, int], scene: int) -> tuple[torch.Tensor, torch.Tensor]:

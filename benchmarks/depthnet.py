@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
-from advdepth_nb.depthnet import DepthNet
+from advdepth_nb.models.hu2019 import DepthNet
 
 
 def networks(encoder: str) -> dict[str, DepthNet]:

@@ -18,7 +18,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from advdepth_nb.evidence import LOWER, Paired, Sources, evidence, half_width, p_value, sources
+from advdepth_nb.stats.crossed import LOWER, Paired, Sources, evidence, half_width, p_value, sources
 
 SEEDS, ROWS, MARGIN = (3, 5, 10), 7, 0.01
 

@@ -19,10 +19,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from advdepth_nb.cli import parse_settings
-from advdepth_nb.experiments import Experiment, experiment, with_settings
-from advdepth_nb.study import evaluate_model, load_model, train_run
-from advdepth_nb.systems import SYSTEMS
+from advdepth_nb.apps.cli import parse_settings
+from advdepth_nb.systems.experiments import Experiment, experiment, with_settings
+from advdepth_nb.study.runs import evaluate_model, load_model, train_run
+from advdepth_nb.systems.slices import SYSTEMS
 
 METRICS = {"rms": "rms, m", "edge_f25": "edge F1", "delta1": "δ<1.25"}
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from advdepth_nb.datasets import pack_rooms
-from advdepth_nb.fields import field
-from advdepth_nb.worlds import room_pair
+from advdepth_nb.data.nyu import pack_rooms
+from advdepth_nb.scenes.fields import field
+from advdepth_nb.scenes.rooms import room_pair
 
 
 def time_rooms(size: tuple[int, int], scenes: int, repeats: int) -> None:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from unittest import mock
 
-from advdepth_nb import cli
+from advdepth_nb.apps import cli
 
 
 def command(*words, data: Path) -> subprocess.CompletedProcess:

@@ -12,13 +12,14 @@ from test_datasets import frame_h5, hu, mat
 from test_image_pairs import classes, painted, photo, write
 from test_stereo_data import kitti, rig, sintel
 
-from advdepth_nb import cli, study
-from advdepth_nb.datasets import PackedDepth, open_source, pack, resplit
-from advdepth_nb.experiments import experiment
-from advdepth_nb.image_pairs import PALETTES, PackedPairs
-from advdepth_nb.stereo_data import PackedStereo, decode_kitti, open_stereo, pack_stereo, read_values
-from advdepth_nb.study import load_model, save_model
-from advdepth_nb.systems import SYSTEMS
+from advdepth_nb.apps import cli
+from advdepth_nb.study import runs as study
+from advdepth_nb.data.nyu import PackedDepth, open_source, pack, resplit
+from advdepth_nb.systems.experiments import experiment
+from advdepth_nb.data.pairs import PALETTES, PackedPairs
+from advdepth_nb.data.stereo import PackedStereo, decode_kitti, open_stereo, pack_stereo, read_values
+from advdepth_nb.study.runs import load_model, save_model
+from advdepth_nb.systems.slices import SYSTEMS
 
 
 def run(monkeypatch, capsys, *words):

@@ -10,7 +10,7 @@ from PIL import Image
 from test_cli import run
 from test_datasets import hu
 
-from advdepth_nb.conventions import (
+from advdepth_nb.metrics.rescoring import (
     CONVENTIONS,
     PUBLISHED,
     match_predictions,
@@ -18,8 +18,8 @@ from advdepth_nb.conventions import (
     score_predictions,
     side_by_side,
 )
-from advdepth_nb.datasets import open_source
-from advdepth_nb.metrics import COLUMNS, METRICS
+from advdepth_nb.data.nyu import open_source
+from advdepth_nb.metrics.depth import COLUMNS, METRICS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the official one 654")
 

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from advdepth_nb.datasets import PackedDepth, Record, Source, open_source, pack, pack_rooms, read_depth_image, resplit
+from advdepth_nb.data.nyu import PackedDepth, Record, Source, open_source, pack, pack_rooms, read_depth_image, resplit
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 real = pytest.mark.skipif(not (REAL / "nyu_hu_layout").is_dir(), reason="no real frames beside this checkout")
@@ -525,11 +525,11 @@ SIZES = {"train_size": (6, 8), "test_size": (12, 16), "progress": False}
 @pytest.fixture
 def rooms(monkeypatch):
     """`pack_rooms` with a renderer that costs nothing."""
-    monkeypatch.setitem(sys.modules, "advdepth_nb.worlds", SimpleNamespace(room=fake_room))
+    monkeypatch.setitem(sys.modules, "advdepth_nb.scenes.rooms", SimpleNamespace(room=fake_room))
 
 
 def _pack_rooms(out):
-    sys.modules["advdepth_nb.worlds"] = SimpleNamespace(room=fake_room)
+    sys.modules["advdepth_nb.scenes.rooms"] = SimpleNamespace(room=fake_room)
     pack_rooms(out, 20, 5, 2, **SIZES)
 
 
@@ -539,14 +539,15 @@ def test_rooms_are_rendered_once(tmp_path, rooms, monkeypatch):
     assert (len(train), train.size, len(test), test.size) == (6, (6, 8), 4, (12, 16))
     assert set(train.scenes).isdisjoint(test.scenes) and train.scenes_known
     assert not set(train.scenes) & set(PackedDepth(pack_rooms(tmp_path / "s.h5", 3, 2, 2, seed=1, **SIZES)).scenes)
-    monkeypatch.setitem(sys.modules, "advdepth_nb.worlds", SimpleNamespace(room=None))  # a second rendering would fail
+    # a second rendering would fail
+    monkeypatch.setitem(sys.modules, "advdepth_nb.scenes.rooms", SimpleNamespace(room=None))
     assert pack_rooms(out, 3, 2, 2, **SIZES) == out
     wrong(lambda: pack_rooms(out, 3, 2, 4, **SIZES), "views 2 instead of 4")
 
 
 def test_the_test_rooms_of_quick_stay_what_they_are(tmp_path):
     """Every score at `quick` is of these 40 rooms: as long as this holds, versions can be compared by their numbers."""
-    from advdepth_nb.experiments import experiment
+    from advdepth_nb.systems.experiments import experiment
 
     world = experiment("baseline", scale="quick").world
     out = pack_rooms(tmp_path / "r.h5", 1, world.test_scenes, world.views, world.train_size, world.test_size)
@@ -569,7 +570,7 @@ def test_rooms_rendered_by_processes_are_the_same_bits(tmp_path):
 
 def test_a_killed_writer_leaves_no_process(tmp_path):
     code = (
-        "from advdepth_nb.datasets import pack_rooms\n"
+        "from advdepth_nb.data.nyu import pack_rooms\n"
         f"pack_rooms({str(tmp_path / 'r.h5')!r}, 1000, 1, 1, (240, 320), (48, 64), progress=False, workers=2)\n"
     )
     writer = subprocess.Popen([sys.executable, "-c", code])
@@ -598,10 +599,10 @@ def test_rooms_by_several_writers_at_once(tmp_path):
 
 def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):
     code = (
-        "import sys, time, torch\nfrom types import SimpleNamespace\nfrom advdepth_nb import datasets\n"
+        "import sys, time, torch\nfrom types import SimpleNamespace\nfrom advdepth_nb.data import nyu as datasets\n"
         "def slow(scene, view, size, **_):\n    time.sleep(0.05)\n"
         "    return {'image': torch.zeros(3, *size), 'depth': torch.ones(1, *size)}\n"
-        "sys.modules['advdepth_nb.worlds'] = SimpleNamespace(room=slow)\n"
+        "sys.modules['advdepth_nb.scenes.rooms'] = SimpleNamespace(room=slow)\n"
         f"datasets.pack_rooms({str(tmp_path / 'r.h5')!r}, 1000, 1, 1, (6, 8), (6, 8), progress=False)\n"
     )
     writer = subprocess.Popen([sys.executable, "-c", code])

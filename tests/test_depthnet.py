@@ -1,9 +1,9 @@
-"""The heavy half of 10_depthnet: Hu et al.'s three encoders at full size, plain form beside fast form."""
+"""The heavy half of models/hu2019: Hu et al.'s three encoders at full size, plain form beside fast form."""
 
 import pytest
 import torch
 
-from advdepth_nb.depthnet import DepthNet, load_hu_weights
+from advdepth_nb.models.hu2019 import DepthNet, load_hu_weights
 
 
 @pytest.mark.parametrize("encoder", ["resnet50", "densenet161", "legacy_senet154"])

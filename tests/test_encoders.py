@@ -16,15 +16,15 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import save_file
 from test_cli import run
 
-from advdepth_nb import encoders
-from advdepth_nb.encoders import (
+from advdepth_nb.models import encoders
+from advdepth_nb.models.encoders import (
     IMAGENET, PACKAGES, Encoder, build_timm, check_pretrained, classifier_shapes, package_weights, pretrained_weights,
     read_state_dict, server_answers,
 )  # fmt: skip
-from advdepth_nb.depthnet import DepthNet, load_hu_weights
-from advdepth_nb.experiments import experiment
-from advdepth_nb.study import load_model, make_plan, save_model, train_run
-from advdepth_nb.systems import SYSTEMS
+from advdepth_nb.models.hu2019 import DepthNet, load_hu_weights
+from advdepth_nb.systems.experiments import experiment
+from advdepth_nb.study.runs import load_model, make_plan, save_model, train_run
+from advdepth_nb.systems.slices import SYSTEMS
 
 LITE = "tf_efficientnet_lite0"
 

@@ -9,39 +9,57 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOOR = {p.stem.split("_", 1)[1]: int(p.stem.split("_", 1)[0]) for p in ROOT.glob("nbs/[0-9][0-9]_*.ipynb")}
-MODULES = sorted(p for p in (ROOT / "advdepth_nb").glob("*.py") if not p.name.startswith("_"))
+MODULES = sorted(p for p in (ROOT / "advdepth_nb").rglob("*.py") if not p.name.startswith("_"))
 
 
-def imported(source: str) -> set[str]:
-    """Names of the library's modules that the source of one imports, in any form, and of other packages."""
+def name_of(path: Path) -> str:
+    """`losses.depth` of a module's file."""
+    return ".".join(path.relative_to(ROOT / "advdepth_nb").with_suffix("").parts)
+
+
+def reading_order() -> list[str]:
+    """Modules as the table of nbs/README.md names them, from the ground up."""
+    rows = [line.split("|") for line in (ROOT / "nbs" / "README.md").read_text("utf-8").splitlines() if "| [" in line]
+    return [f"{row[1].strip(' `')}.{module}" for row in rows for module in re.findall(r"\[`(\w+)`\]", row[2])]
+
+
+FLOOR = {name: floor for floor, name in enumerate(reading_order())}
+
+
+def imported(source: str, package: str = "") -> set[str]:
+    """Names of the library's modules that the source of one of `package` imports, in any form, and of others."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
-            module = ".".join(filter(None, ["advdepth_nb" if node.level else "", node.module]))
+            here = ["advdepth_nb", *package.split(".")][: None if node.level < 2 else 1] if node.level else []
+            module = ".".join(filter(None, [*here, node.module]))
             found |= {f"{module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-    return {name.removeprefix("advdepth_nb.").split(".")[0] for name in found}
+    ours = {name.removeprefix("advdepth_nb.") for name in found if name.startswith("advdepth_nb.")}
+    modules = {".".join(name.split(".")[:2]) for name in ours}
+    return modules | {name.split(".")[0] for name in found if not name.startswith("advdepth_nb.")}
 
 
 @pytest.mark.parametrize(
     "source, names",
     [
-        ("from advdepth_nb.study import collect", {"study"}),
-        ("from advdepth_nb import study, report as pages", {"study", "report"}),
-        ("from . import study, cli", {"study", "cli"}),
-        ("from .study import collect", {"study"}),
-        ("import advdepth_nb.cli", {"cli"}),
-        ("import advdepth_nb.cli as c, torch.nn", {"cli", "torch"}),
-        ("def f():\n    from advdepth_nb import cli", {"cli"}),
+        ("from advdepth_nb.study.runs import collect", {"study.runs"}),
+        ("from advdepth_nb.report import page, depth as pages", {"report.page", "report.depth"}),
+        ("from . import runs, notebooks", {"study.runs", "study.notebooks"}),
+        ("from .runs import collect", {"study.runs"}),
+        ("from ..apps.cli import main", {"apps.cli"}),
+        ("from ..apps import cli", {"apps.cli"}),
+        ("import advdepth_nb.apps.cli", {"apps.cli"}),
+        ("import advdepth_nb.apps.cli as c, torch.nn", {"apps.cli", "torch"}),
+        ("def f():\n    from advdepth_nb.apps import cli", {"apps.cli"}),
         ("from pytest import approx\nimport nbdev.export", {"pytest", "nbdev"}),
-        ("from advdepth_nb import __version__", {"__version__"}),
+        ("from .. import __version__", {"__version__"}),
         ("import advdepth_nb", {"advdepth_nb"}),
     ],
 )
 def test_every_form_of_import_is_seen(source, names):
-    assert imported(source) == names
+    assert imported(source, "study") == names
 
 
 @pytest.mark.parametrize(
@@ -52,27 +70,32 @@ def test_notebooks_modules_and_readme_agree_and_are_tidy(words):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_the_table_of_the_house_names_every_module_and_its_notebook():
+    assert sorted(FLOOR) == sorted(map(name_of, MODULES))
+    for name in FLOOR:
+        package, module = name.split(".")
+        assert list(ROOT.glob(f"nbs/[0-9][0-9]_{package}/{module}.ipynb")), name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_module_imports_only_from_lower_floors(path):
-    assert path.stem in FLOOR, f"{path.name} has no notebook"
-    upwards = {
-        name for name in imported(path.read_text(encoding="utf-8")) & set(FLOOR) if FLOOR[name] >= FLOOR[path.stem]
-    }
-    assert not upwards, f"{path.stem} (floor {FLOOR[path.stem]}) imports {upwards}"
+    ours = imported(path.read_text(encoding="utf-8"), path.parent.name) & set(FLOOR)
+    upwards = {name for name in ours if FLOOR[name] >= FLOOR[name_of(path)]}
+    assert not upwards, f"{name_of(path)} imports {upwards}, which stand below it in nbs/README.md"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_exported_code_needs_no_developers_tool(path):
     tools = {"nbdev", "fastcore", "execnb", "jupytext", "pytest", "torchmetrics", "kornia"}
     assert not imported(path.read_text(encoding="utf-8")) & tools
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_every_public_name_says_what_it_is(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{path.stem}.{node.name} has no docstring"
+            assert ast.get_docstring(node), f"{name_of(path)}.{node.name} has no docstring"
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "report_depth", "report_stereo", "report_translation"])
@@ -148,7 +171,7 @@ def test_nothing_here_names_a_machine():
 
 def test_every_link_of_a_page_leads_somewhere():
     notebooks = [p for p in ROOT.glob("nbs/**/*.ipynb") if ".ipynb_checkpoints" not in p.parts]
-    for page in (ROOT / "README.md", ROOT / "data" / "README.md", *notebooks):
+    for page in (ROOT / "README.md", ROOT / "data" / "README.md", ROOT / "nbs" / "README.md", *notebooks):
         text = page.read_text(encoding="utf-8")
         if page.suffix == ".ipynb":
             import nbformat

@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from advdepth_nb.datasets import Record, pack_rooms
-from advdepth_nb.image_metrics import IMAGE_PROTOCOLS, score_images
-from advdepth_nb.image_pairs import (
+from advdepth_nb.data.nyu import Record, pack_rooms
+from advdepth_nb.metrics.images import IMAGE_PROTOCOLS, score_images
+from advdepth_nb.data.pairs import (
     PALETTES,
     PackedPairs,
     chroma_to_network,
@@ -31,7 +31,7 @@ from advdepth_nb.image_pairs import (
     rgb_to_lab,
     to_network,
 )
-from advdepth_nb.stereo_data import StereoSource, pack_stereo
+from advdepth_nb.data.stereo import StereoSource, pack_stereo
 
 
 def photo(seed: int = 0, height: int = 16, width: int = 24) -> np.ndarray:
@@ -222,8 +222,8 @@ def test_rooms_can_be_coloured_and_have_no_classes(tmp_path):
 
 
 def test_a_rendered_field_serves_both_tasks(tmp_path):
-    pytest.importorskip("advdepth_nb.fields")
-    from advdepth_nb.stereo_data import pack_fields
+    pytest.importorskip("advdepth_nb.scenes.fields")
+    from advdepth_nb.data.stereo import pack_fields
 
     packed = pack_fields(tmp_path / "field.h5", 2, 1, 1, (64, 128), (64, 128), progress=False)
     data = PackedPairs(packed, "train", "segment")
@@ -233,7 +233,7 @@ def test_a_rendered_field_serves_both_tasks(tmp_path):
 
 
 def _pack_slowly(source: Path, out: Path) -> None:
-    import advdepth_nb.image_pairs as module
+    import advdepth_nb.data.pairs as module
 
     fitted = module._fitted
     module._fitted = lambda *args, **kwargs: (time.sleep(0.05), fitted(*args, **kwargs))[1]

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = [
-    p for p in sorted((ROOT / "nbs").glob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts
-]  # the templates in nbs/runs are run by test_study.py, the studies keep the outputs they were committed with
+# The templates in nbs/runs are run by test_study.py, the studies keep the outputs they were committed with.
+NOTEBOOKS = [ROOT / "nbs" / "index.ipynb", *sorted(ROOT.glob("nbs/[0-9][0-9]_*/*.ipynb"))]
 
 # A server imports what is slow to import, once, and forks a process for each notebook.
 FRESH = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
-PRELOADED = ["IPython", "timm", "advdepth_nb.verdicts", "advdepth_nb.conventions", "kornia", "torchmetrics"]
+PRELOADED = [
+    "IPython", "timm", "advdepth_nb.report.verdicts", "advdepth_nb.metrics.rescoring", "kornia", "torchmetrics",
+]  # fmt: skip
 FRESH.set_forkserver_preload(PRELOADED)
 
 
@@ -42,7 +43,7 @@ def run_cells(path: Path, scratch: Path) -> None:
                 raise RuntimeError(f"{path.name}:\n{cell.source}\n\n{told}")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_notebook(path, tmp_path):
     with ProcessPoolExecutor(1, mp_context=FRESH) as process:
         process.submit(run_cells, path, tmp_path).result(timeout=300)

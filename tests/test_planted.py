@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy.stats import binom, ttest_1samp
 
-from advdepth_nb.evidence import evidence
-from advdepth_nb.metrics import PROTOCOLS, records, score
+from advdepth_nb.stats.crossed import evidence
+from advdepth_nb.metrics.depth import PROTOCOLS, records, score
 
 RUNS, ROOMS = 24, 12
 PROTOCOL = replace(PROTOCOLS["hu"].scaled(24, 32), crop=None)  # the whole frame: predictions are as large as truth

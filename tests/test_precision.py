@@ -13,11 +13,11 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 from safetensors.torch import load_file
 
-from advdepth_nb import study
-from advdepth_nb.experiments import PRECISIONS, experiment
-from advdepth_nb.study import load_model, train_run
-from advdepth_nb.systems import SYSTEMS
-from advdepth_nb.training import NotFinite
+from advdepth_nb.study import runs as study
+from advdepth_nb.systems.experiments import PRECISIONS, experiment
+from advdepth_nb.study.runs import load_model, train_run
+from advdepth_nb.systems.slices import SYSTEMS
+from advdepth_nb.training.loop import NotFinite
 
 PLAYER = {"adversary.width": 4, "adversary.n_layers": 1}
 TINY = {

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from torchvision import datasets as oracles
 
-from advdepth_nb import stereo_data
-from advdepth_nb.augment import STEREO_AUGMENT, stereo_batch
-from advdepth_nb.geometry import depth_from_disparity, in_frame, warp
-from advdepth_nb.stereo_data import PackedStereo, open_stereo, pack_fields, pack_stereo, read_pfm, resize_stereo
+from advdepth_nb.data import stereo as stereo_data
+from advdepth_nb.data.augment import STEREO_AUGMENT, stereo_batch
+from advdepth_nb.core.geometry import depth_from_disparity, in_frame, warp
+from advdepth_nb.data.stereo import PackedStereo, open_stereo, pack_fields, pack_stereo, read_pfm, resize_stereo
 
 GREY = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
@@ -290,7 +290,7 @@ def rendered(scene, view, size, device="cpu"):
 
 def test_a_field_arrives_whole(tmp_path, monkeypatch):
     field = SimpleNamespace(field=rendered, CLASSES=("sky", "soil", "stalk", "leaf"))
-    monkeypatch.setitem(sys.modules, "advdepth_nb.fields", field)
+    monkeypatch.setitem(sys.modules, "advdepth_nb.scenes.fields", field)
     out = pack_fields(tmp_path / "f.h5", 2, 1, 1, train_size=(16, 64), test_size=(16, 64), progress=False)
     data = PackedStereo(out)
     given, item = rendered(1, 0, (16, 64)), data[1]
@@ -314,7 +314,7 @@ def test_a_field_arrives_whole(tmp_path, monkeypatch):
 @pytest.mark.parametrize("world", ["room", "field"])
 def test_worlds_are_exact_pairs(tmp_path, world):
     if world == "field":
-        pytest.importorskip("advdepth_nb.fields")
+        pytest.importorskip("advdepth_nb.scenes.fields")
     sizes = {"train_size": (64, 128), "test_size": (96, 192)}
     out = pack_fields(tmp_path / "w.h5", 2, 1, 2, **sizes, world=world, workers=2, progress=False)
     train, test = PackedStereo(out), PackedStereo(out, "test")

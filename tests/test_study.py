@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from commands import command, start, wait_for
 
-from advdepth_nb.metrics import METRICS
-from advdepth_nb.study import evaluate_run, make_plan, run_plan, train_run
+from advdepth_nb.metrics.depth import METRICS
+from advdepth_nb.study.runs import evaluate_run, make_plan, run_plan, train_run
 
 
 @pytest.fixture(scope="module")

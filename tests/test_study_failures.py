@@ -12,9 +12,9 @@ import pytest
 import torch
 from commands import command, start, wait_for
 
-from advdepth_nb import study
-from advdepth_nb.study import make_plan, save_model
-from advdepth_nb.systems import SYSTEMS
+from advdepth_nb.study import runs as study
+from advdepth_nb.study.runs import make_plan, save_model
+from advdepth_nb.systems.slices import SYSTEMS
 
 
 def test_ctrl_c_says_how_to_go_on_and_leaves_no_kernel(tmp_path, worlds):
@@ -123,7 +123,7 @@ def test_a_dead_kernel_is_tried_once_more(tmp_path, monkeypatch):
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    from advdepth_nb.notebooks import execute_notebook
+    from advdepth_nb.study.notebooks import execute_notebook
 
     calls = []
 

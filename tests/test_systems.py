@@ -14,11 +14,11 @@ from commands import command
 from PIL import Image
 from test_cli import run
 
-from advdepth_nb.experiments import STUDIES, experiment
-from advdepth_nb.image_metrics import score_segment
-from advdepth_nb.image_pairs import paint
-from advdepth_nb.study import load_model, train_run
-from advdepth_nb.systems import SYSTEMS
+from advdepth_nb.systems.experiments import STUDIES, experiment
+from advdepth_nb.metrics.images import score_segment
+from advdepth_nb.data.pairs import paint
+from advdepth_nb.study.runs import load_model, train_run
+from advdepth_nb.systems.slices import SYSTEMS
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from advdepth_nb.experiments import experiment
-from advdepth_nb.study import cost_of_a_step, evaluate_run, hold_out, load_model, train_run
-from advdepth_nb.systems import SYSTEMS
-from advdepth_nb.training import Callback, NotFinite, write_json
+from advdepth_nb.systems.experiments import experiment
+from advdepth_nb.study.runs import cost_of_a_step, evaluate_run, hold_out, load_model, train_run
+from advdepth_nb.systems.slices import SYSTEMS
+from advdepth_nb.training.loop import Callback, NotFinite, write_json
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ class Poison(Callback):
     ids=["nan", "inf", "gradient"],
 )
 def test_what_is_not_finite_stops_the_run_with_its_term(packed, tmp_path, monkeypatch, spoil, words):
-    import advdepth_nb.systems as systems
+    import advdepth_nb.systems.slices as systems
 
     real = systems.depth_losses
     monkeypatch.setattr(systems, "depth_losses", lambda r: {**real(r), "gradient": Poison(real(r)["gradient"], spoil)})

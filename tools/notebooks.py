@@ -1,9 +1,11 @@
 """Keep notebooks, their text pairs, the exported modules and README.md in step.
 
 python tools/notebooks.py text              write nbs_py/*.py from nbs/*.ipynb (a fresh clone has none)
-python tools/notebooks.py build [STEM ...]  text -> notebook -> module (all notebooks, or those named); README.md
-python tools/notebooks.py run STEM ...      build, execute and keep the outputs (index and studies show pictures)
+python tools/notebooks.py build [NAME ...]  text -> notebook -> module (all notebooks, or those named); README.md
+python tools/notebooks.py run NAME ...      build, execute and keep the outputs (index and studies show pictures)
 python tools/notebooks.py check             exit 1 if a notebook, a module or README.md is out of step
+
+NAME is that of a module, such as losses/depth, or of a page, such as index or studies/shortcut_audit.
 """
 
 import base64
@@ -34,13 +36,24 @@ def text_of(notebook: Path) -> Path:
     return (TEXT / notebook.relative_to(NBS)).with_suffix(".py")
 
 
-def notebooks(stems: list[str] = []) -> list[Path]:  # noqa: B006
-    """All notebooks known as text or as .ipynb, or those whose stem is named."""
+def name_of(path: Path) -> str:
+    """`losses/depth` of nbs/40_losses/depth.ipynb: folders are numbered, for the order of reading; packages are not."""
+    return re.sub(r"^\d\d_", "", path.relative_to(NBS).with_suffix("").as_posix())
+
+
+def notebooks(names: list[str] = []) -> list[Path]:  # noqa: B006
+    """All notebooks known as text or as .ipynb, or those named."""
     found = {p.relative_to(NBS).with_suffix("") for p in NBS.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts}
     found |= {p.relative_to(TEXT).with_suffix("") for p in TEXT.rglob("*.py") if ".ipynb_checkpoints" not in p.parts}
-    if unknown := set(stems) - {p.name for p in found}:
+    paths = [(NBS / p).with_suffix(".ipynb") for p in sorted(found)]
+    if unknown := set(names) - {name_of(p) for p in paths}:
         sys.exit(f"no notebook named {', '.join(sorted(unknown))} in nbs/ or nbs_py/")
-    return [(NBS / p).with_suffix(".ipynb") for p in sorted(found) if not stems or p.name in stems]
+    return [p for p in paths if not names or name_of(p) in names]
+
+
+def is_module(path: Path) -> bool:
+    """Whether a notebook exports a module: those in numbered folders do."""
+    return bool(re.match(r"\d\d_", path.relative_to(NBS).parts[0]))
 
 
 def number_cells(notebook) -> None:
@@ -82,8 +95,8 @@ def from_text(path: Path):
     return clean(notebook, keeps_outputs(path))
 
 
-def build(stems: list[str]) -> None:
-    for path in notebooks(stems):
+def build(names: list[str]) -> None:
+    for path in notebooks(names):
         text = text_of(path)
         if text.exists() and (not path.exists() or text.stat().st_mtime >= path.stat().st_mtime):
             write(from_text(path), path)
@@ -91,11 +104,11 @@ def build(stems: list[str]) -> None:
             notebook = nbformat.read(path, as_version=4)
             write(clean(notebook, keeps_outputs(path)), path)
             jupytext.write(notebook, text, fmt="py:percent")
-        if path.parent == NBS and path.stem != "index":
+        if is_module(path):
             nb_export(path, lib_path=LIB)
-    if not stems:
+    if not names:
         _build_modidx(dest=LIB, nbs_path=NBS, skip_exists=False)
-    if (NBS / "index.ipynb").exists() and (not stems or "index" in stems):
+    if (NBS / "index.ipynb").exists() and (not names or "index" in names):
         (ROOT / "README.md").write_text(readme(), encoding="utf-8")
 
 
@@ -108,17 +121,17 @@ def write_text() -> None:
             )
 
 
-def run(stems: list[str]) -> None:
+def run(names: list[str]) -> None:
     from nbclient import NotebookClient
 
-    build(stems)
-    for path in notebooks(stems):
+    build(names)
+    for path in notebooks(names):
         notebook = nbformat.read(path, as_version=4)
         NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": str(path.parent)}}).execute()
         write(clean(notebook, keeps_outputs(path)), path)
         if text_of(path).exists():
             os.utime(text_of(path))
-    build(stems)
+    build(names)
 
 
 def readme() -> str:
@@ -182,10 +195,10 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["text"]:
             write_text()
-        case ["build", *stems]:
-            build(stems)
-        case ["run", *stems] if stems:
-            run(stems)
+        case ["build", *names]:
+            build(names)
+        case ["run", *names] if names:
+            run(names)
         case ["check"]:
             sys.exit(check())
         case _:
