@@ -20,9 +20,12 @@ import pandas as pd
 import torch
 
 from advdepth_nb.apps.cli import parse_settings
-from advdepth_nb.systems.experiments import Experiment, experiment, with_settings
-from advdepth_nb.study.runs import evaluate_model, load_model, train_run
-from advdepth_nb.systems.slices import SYSTEMS
+from advdepth_nb.systems.experiments import Experiment, with_settings
+from advdepth_nb.systems.catalog import experiment
+from advdepth_nb.study.evaluate import evaluate_model
+from advdepth_nb.systems.model_files import load_model
+from advdepth_nb.study.train import train_run
+from advdepth_nb.systems.catalog import SYSTEMS
 
 METRICS = {"rms": "rms, m", "edge_f25": "edge F1", "delta1": "δ<1.25"}
 

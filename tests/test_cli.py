@@ -13,13 +13,13 @@ from test_image_pairs import classes, painted, photo, write
 from test_stereo_data import kitti, rig, sintel
 
 from advdepth_nb.apps import cli
-from advdepth_nb.study import runs as study
+from advdepth_nb.study import train as study
 from advdepth_nb.data.nyu import PackedDepth, open_source, pack, resplit
-from advdepth_nb.systems.experiments import experiment
+from advdepth_nb.systems.catalog import experiment
 from advdepth_nb.data.pairs import PALETTES, PackedPairs
 from advdepth_nb.data.stereo import PackedStereo, decode_kitti, open_stereo, pack_stereo, read_values
-from advdepth_nb.study.runs import load_model, save_model
-from advdepth_nb.systems.slices import SYSTEMS
+from advdepth_nb.systems.model_files import load_model, save_model
+from advdepth_nb.systems.catalog import SYSTEMS
 
 
 def run(monkeypatch, capsys, *words):
@@ -286,7 +286,7 @@ def test_a_row_is_trained_from_the_start_it_declares(monkeypatch, capsys, tmp_pa
     counter = next(name for name in first if name.endswith("num_batches_tracked"))
     assert second[counter] > first[counter] > 0  # it went on where the first had ended
     begun = []
-    monkeypatch.setattr(study, "train_run", lambda *words, say: begun.append(words[-1]) or {})
+    monkeypatch.setattr(study, "train_planned", lambda *words, say: begun.append(words[-2]) or {})
     words[-1], start = "other", ["--start", "trained/start", "--set", "start=start"]
     code, told, error = run(monkeypatch, capsys, *words, *start)
     assert code == 0 and "trained first" not in told and begun == [Path("trained/start")], error

@@ -547,7 +547,7 @@ def test_rooms_are_rendered_once(tmp_path, rooms, monkeypatch):
 
 def test_the_test_rooms_of_quick_stay_what_they_are(tmp_path):
     """Every score at `quick` is of these 40 rooms: as long as this holds, versions can be compared by their numbers."""
-    from advdepth_nb.systems.experiments import experiment
+    from advdepth_nb.systems.catalog import experiment
 
     world = experiment("baseline", scale="quick").world
     out = pack_rooms(tmp_path / "r.h5", 1, world.test_scenes, world.views, world.train_size, world.test_size)

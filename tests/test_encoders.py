@@ -22,9 +22,11 @@ from advdepth_nb.models.encoders import (
     read_state_dict, server_answers,
 )  # fmt: skip
 from advdepth_nb.models.hu2019 import DepthNet, load_hu_weights
-from advdepth_nb.systems.experiments import experiment
-from advdepth_nb.study.runs import load_model, make_plan, save_model, train_run
-from advdepth_nb.systems.slices import SYSTEMS
+from advdepth_nb.systems.catalog import experiment
+from advdepth_nb.systems.model_files import load_model, save_model
+from advdepth_nb.study.plan import make_plan
+from advdepth_nb.study.train import train_run
+from advdepth_nb.systems.catalog import SYSTEMS
 
 LITE = "tf_efficientnet_lite0"
 

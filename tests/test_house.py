@@ -44,10 +44,10 @@ def imported(source: str, package: str = "") -> set[str]:
 @pytest.mark.parametrize(
     "source, names",
     [
-        ("from advdepth_nb.study.runs import collect", {"study.runs"}),
+        ("from advdepth_nb.study.plan import make_plan", {"study.plan"}),
         ("from advdepth_nb.report import page, depth as pages", {"report.page", "report.depth"}),
-        ("from . import runs, notebooks", {"study.runs", "study.notebooks"}),
-        ("from .runs import collect", {"study.runs"}),
+        ("from . import plan, notebooks", {"study.plan", "study.notebooks"}),
+        ("from .plan import make_plan", {"study.plan"}),
         ("from ..apps.cli import main", {"apps.cli"}),
         ("from ..apps import cli", {"apps.cli"}),
         ("import advdepth_nb.apps.cli", {"apps.cli"}),

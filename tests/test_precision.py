@@ -13,10 +13,12 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 from safetensors.torch import load_file
 
-from advdepth_nb.study import runs as study
-from advdepth_nb.systems.experiments import PRECISIONS, experiment
-from advdepth_nb.study.runs import load_model, train_run
-from advdepth_nb.systems.slices import SYSTEMS
+from advdepth_nb.study import train as study
+from advdepth_nb.systems.experiments import PRECISIONS
+from advdepth_nb.systems.catalog import experiment
+from advdepth_nb.systems.model_files import load_model
+from advdepth_nb.study.train import train_run
+from advdepth_nb.systems.catalog import SYSTEMS
 from advdepth_nb.training.loop import NotFinite
 
 PLAYER = {"adversary.width": 4, "adversary.n_layers": 1}
@@ -128,11 +130,11 @@ def same_when_resumed(e, packed, folder):
         if share > 0.5:
             raise StopAfter
 
-    train_run(e, packed, folder / "whole", device="cpu", fingerprint="x")
+    train_run(e, packed, folder / "whole", device="cpu")
     with pytest.raises(StopAfter):
-        train_run(e, packed, folder / "parts", device="cpu", fingerprint="x", say=die)
+        train_run(e, packed, folder / "parts", device="cpu", say=die)
     scale = torch.load(folder / "parts" / "checkpoint.pt", weights_only=True)["run"]["precision"].get("scale")
-    train_run(e, packed, folder / "parts", device="cpu", fingerprint="x")
+    train_run(e, packed, folder / "parts", device="cpu")
     whole, parts = (load_file(folder / name / "model.safetensors") for name in ("whole", "parts"))
     a, b = (pd.read_parquet(folder / name / "looks.parquet") for name in ("whole", "parts"))
     pd.testing.assert_frame_equal(a, b, check_exact=True)

@@ -1,13 +1,17 @@
 """A whole study through the command: killed, finished two at a time, reported, left alone, mended."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 from commands import command, start, wait_for
 
 from advdepth_nb.metrics.depth import METRICS
-from advdepth_nb.study.runs import evaluate_run, make_plan, run_plan, train_run
+from advdepth_nb.study.evaluate import evaluate_run
+from advdepth_nb.study.plan import make_plan
+from advdepth_nb.study.schedule import run_plan
+from advdepth_nb.study.train import train_planned
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +104,10 @@ def test_one_damaged_record_is_made_again_and_no_other(study, worlds, monkeypatc
 
 def test_a_killed_row_has_the_records_of_one_that_was_not(study, tmp_path, worlds):
     folder, (packed,) = study[0], worlds.glob("rooms*.h5")
-    experiment = next(
-        r.experiment
-        for r in make_plan("table1", "smoke", rows=["adv"], settings={"epochs": "6", "start": "start"}).runs
-        if r.row == "adv"
-    )
-    train_run(experiment, packed, tmp_path, start=folder / "runs" / "start" / "seed=0", device="cpu", threads=1)
-    evaluate_run(tmp_path, packed, {"study": "table1", "row": "adv", "seed": 0}, device="cpu", threads=1)
+    plan = make_plan("table1", "smoke", rows=["adv"], settings={"epochs": "6", "start": "start"})
+    replace(plan.runs[-1], folder=tmp_path).write()
+    train_planned(tmp_path, packed, start=folder / "runs" / "start" / "seed=0", device="cpu", threads=1)
+    evaluate_run(tmp_path, packed, device="cpu", threads=1)
     whole, killed = (pd.read_parquet(f / "images.parquet") for f in (tmp_path, folder / "runs" / "adv" / "seed=0"))
     for table in (whole, killed):  # an edge is there or not, and threads may differ, so the last bits may
         table.drop(table.index[~table["metric"].isin(METRICS)], inplace=True)

@@ -12,9 +12,10 @@ import pytest
 import torch
 from commands import command, start, wait_for
 
-from advdepth_nb.study import runs as study
-from advdepth_nb.study.runs import make_plan, save_model
-from advdepth_nb.systems.slices import SYSTEMS
+from advdepth_nb.study import schedule as study
+from advdepth_nb.study.plan import make_plan
+from advdepth_nb.systems.model_files import load_model, save_model
+from advdepth_nb.systems.catalog import SYSTEMS
 
 
 def test_ctrl_c_says_how_to_go_on_and_leaves_no_kernel(tmp_path, worlds):
@@ -51,7 +52,8 @@ def planned(tmp_path, monkeypatch):
     """A trained run that has not been judged, and the names of the notebooks that are executed for it."""
     run, executed = make_plan(rows=["baseline"], scale="smoke", out=tmp_path, settings={"start": ""}).runs[0], []
     save_model(SYSTEMS["depth"].network(run.experiment), run.experiment, run.folder)
-    for name, content in (("fingerprint", run.fingerprint), ("budget.json", "{}"), ("train.ipynb", "{}")):
+    run.write()
+    for name, content in (("budget.json", "{}"), ("train.ipynb", "{}")):
         (run.folder / name).write_text(content)
     torch.save({"run": torch.ones(100)}, run.folder / "checkpoint.pt")
 
@@ -105,7 +107,7 @@ def test_what_a_power_cut_left_empty_does_not_block_its_row(planned, name, left)
     path.write_bytes(whole[: min(left, max(0, len(whole) - 1))])
     if name.startswith("model"):
         with pytest.raises(ValueError, match=rf"{name} is damaged and cannot be read; train that run again"):
-            study.load_model(run.folder)
+            load_model(run.folder)
     assert judge(run) == [f"baseline seed 0: {name} is damaged, as after a power cut; training begins again"]
     assert executed == ["train", "evaluate"] and not path.exists()
 

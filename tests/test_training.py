@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-from advdepth_nb.systems.experiments import experiment
-from advdepth_nb.study.runs import cost_of_a_step, evaluate_run, hold_out, load_model, train_run
-from advdepth_nb.systems.slices import SYSTEMS
+from advdepth_nb.systems.catalog import experiment
+from advdepth_nb.study.train import cost_of_a_step, hold_out, train_run
+from advdepth_nb.study.evaluate import evaluate_run
+from advdepth_nb.systems.model_files import load_model
+from advdepth_nb.systems.catalog import SYSTEMS
 from advdepth_nb.training.loop import Callback, NotFinite, write_json
 
 
@@ -37,16 +39,16 @@ class StopAfter(Exception):
 @pytest.mark.parametrize("settings", [{}, {"adversary.objective": "wgangp"}], ids=["lsgan", "wgangp"])
 def test_stopped_and_resumed_is_the_same_bit_for_bit(packed, tmp_path, settings):
     e = replace(experiment("adv_ssim", scale="smoke", settings=settings), epochs=3)
-    whole = train_run(e, packed, tmp_path / "whole", seed=3, device="cpu", fingerprint="x")
+    whole = train_run(e, packed, tmp_path / "whole", seed=3, device="cpu")
 
     def die(share, text):
         if share > 0.5:  # in the second epoch or at its end
             raise StopAfter
 
     with pytest.raises(StopAfter):
-        train_run(e, packed, tmp_path / "parts", seed=3, device="cpu", fingerprint="x", say=die)
+        train_run(e, packed, tmp_path / "parts", seed=3, device="cpu", say=die)
     assert (tmp_path / "parts" / "checkpoint.pt").exists()
-    resumed = train_run(e, packed, tmp_path / "parts", seed=3, device="cpu", fingerprint="x")
+    resumed = train_run(e, packed, tmp_path / "parts", seed=3, device="cpu")
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     counts = ("images", "generator_steps", "discriminator_steps")
     assert [whole[c] for c in counts] == [resumed[c] for c in counts]
@@ -83,9 +85,10 @@ def test_a_checkpoint_of_another_experiment_is_not_resumed(packed, tmp_path):
             raise StopAfter
 
     with pytest.raises(StopAfter):
-        train_run(e, packed, tmp_path / "a", device="cpu", fingerprint="one", say=die)
-    budget = train_run(e, packed, tmp_path / "a", device="cpu", fingerprint="two")
-    fresh = train_run(e, packed, tmp_path / "b", device="cpu", fingerprint="two")
+        train_run(e, packed, tmp_path / "a", device="cpu", say=die)
+    other = replace(e, lr=2 * e.lr)
+    budget = train_run(other, packed, tmp_path / "a", device="cpu")
+    fresh = train_run(other, packed, tmp_path / "b", device="cpu")
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
     assert budget["images"] == fresh["images"]
 
@@ -126,7 +129,7 @@ class Poison(Callback):
     ids=["nan", "inf", "gradient"],
 )
 def test_what_is_not_finite_stops_the_run_with_its_term(packed, tmp_path, monkeypatch, spoil, words):
-    import advdepth_nb.systems.slices as systems
+    import advdepth_nb.systems.depth as systems
 
     real = systems.depth_losses
     monkeypatch.setattr(systems, "depth_losses", lambda r: {**real(r), "gradient": Poison(real(r)["gradient"], spoil)})
@@ -175,8 +178,7 @@ def test_a_share_sets_a_weight_once_and_held_out_scenes_judge(packed, tmp_path):
     weight = json.loads((tmp_path / "weights.json").read_text())["gradient"]
     assert 0 < weight != 1
     said = []
-    keys = dict(study="weights", row="gradient_30", seed=0)
-    evaluate_run(tmp_path, packed, keys, device="cpu", say=lambda share, text: said.append((share, text)))
+    evaluate_run(tmp_path, packed, device="cpu", say=lambda share, text: said.append((share, text)))
     assert said[0] == (0, "scoring 1/2")
     images = pd.read_parquet(tmp_path / "images.parquet")
     train, held_out = hold_out(SYSTEMS["depth"].dataset(packed, "train", e), e)
