@@ -722,7 +722,7 @@ def draw(
         "seen": s.seen.reshape(depth.shape),
     }
 
-# %% ../../nbs/10_scenes/fields.ipynb #efbb973e
+# %% ../../nbs/10_scenes/fields.ipynb #3a0496e9
 def field(
     scene: int,  # the field's number, which is also its seed
     view: int = 0,  # the left camera's place
@@ -750,7 +750,7 @@ def field(
         ahead = rotation[2, :2] / np.linalg.norm(rotation[2, :2])
         light = daylight(sown, growth, position[:2] + 2.2 * ahead, device)
 
-        def look_from(place, camera):
+        def look_from(place: np.ndarray, camera: Camera) -> dict[str, Tensor]:
             return draw(sown, growth, light, place, rotation, camera, device, scene)
 
         return render_stereo(look_from, growth.solids, position, rotation, camera, baseline, antialias)

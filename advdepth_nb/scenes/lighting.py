@@ -228,7 +228,7 @@ def openness(
     open_ = torch.ones_like(points[0]).scatter_reduce_(1, run.expand_as(share), share, "amin")
     return _darken_corners(open_, solids, points, seen).T.flatten()[:count]
 
-# %% ../../nbs/10_scenes/lighting.ipynb #f2fec809
+# %% ../../nbs/10_scenes/lighting.ipynb #92771c2c
 def shade(
     solids: Solids,  # in the camera's frame
     opaque: np.ndarray,  # (P,) bool: which of them throw shadows
@@ -236,7 +236,7 @@ def shade(
     which: Tensor,  # (N,) material of each point
     seed: int,  # of the textures
     lamps: list[Lamp],  # in the camera's frame
-    ambient: tuple,  # linear RGB
+    ambient: tuple[float, ...],  # linear RGB
     points: Tensor,  # (3,N) metres
     normal: Tensor,  # (3,N)
     own: Tensor,  # (3,N) metres, in the solid's own axes

@@ -50,14 +50,14 @@ def hsv_color(hue: float, saturation: float, value: float) -> tuple[float, float
     """Linear RGB of an HSV color as a screen shows it."""
     return tuple(c**2.2 for c in colorsys.hsv_to_rgb(hue % 1, saturation, value))
 
-# %% ../../nbs/10_scenes/materials.ipynb #f98ab216
+# %% ../../nbs/10_scenes/materials.ipynb #b5fd1cb1
 @dataclass(frozen=True)
 class Material:
     """What a solid is painted with; colors are linear RGB."""
 
     texture: str = "plain"  # a name in TEXTURES
-    a: tuple[float, float, float] = (0.7, 0.7, 0.7)
-    b: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    a: tuple[float, ...] = (0.7, 0.7, 0.7)
+    b: tuple[float, ...] = (0.5, 0.5, 0.5)
     scale: float = 1.0  # metres per repeat, or the number of panels
     glow: float = 0.0  # light it gives off by itself; what glows throws no shadow
 

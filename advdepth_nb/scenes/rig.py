@@ -36,7 +36,7 @@ def occludes(
         found[n] = hit(kind, m[:, 3, n], step[:, n]) < points[2, n] * (1 - tolerance)
     return found
 
-# %% ../../nbs/10_scenes/rig.ipynb #1e176540
+# %% ../../nbs/10_scenes/rig.ipynb #fbffc634
 def occlusion_masks(
     here: dict[str, Tensor],  # one view: "depth" (1,H,W) metres and "seen" (H,W), the index of the solid
     there: dict[str, Tensor],  # the other
@@ -59,7 +59,8 @@ def occlusion_masks(
     v, u = unsure.nonzero().unbind(1)
     z = here["depth"][0, v, u]
     points = torch.stack([(x[v, u] - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z])
-    occluded[v, u] = occludes(solids, solid[0][v, u], points, tolerance) | occludes(solids, solid[1][v, u], points, tolerance)
+    hidden = [occludes(solids, side[v, u], points, tolerance) for side in solid]
+    occluded[v, u] = hidden[0] | hidden[1]
     return occluded, beside
 
 

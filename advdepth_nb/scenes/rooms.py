@@ -374,7 +374,7 @@ def room(
             out["depth"] = sensor.measure(out["depth"], out["edge"], scene, view)
     return {name: value.clone() for name, value in out.items()}  # ordinary tensors, which may enter a graph
 
-# %% ../../nbs/10_scenes/rooms.ipynb #ae722506
+# %% ../../nbs/10_scenes/rooms.ipynb #87d4c5ba
 ROOM_CLASSES = ("floor", "wall", "ceiling", "object")  # object: all that stands, lies or hangs in a room, doors too
 
 
@@ -400,7 +400,7 @@ def room_pair(
         layout, camera = furnish(scene), NYU_CAMERA.resized(*size)
         position, rotation = viewpoint(layout, scene, view)
 
-        def draw(place, camera):
+        def draw(place: np.ndarray, camera: Camera) -> dict[str, Tensor]:
             return render(layout, place, rotation, camera, device, scene, exposed=False)
 
         out = render_stereo(draw, layout.solids, position, rotation, camera, baseline, antialias)
