@@ -14,7 +14,8 @@ from commands import command
 from PIL import Image
 from test_cli import run
 
-from advdepth_nb.systems.catalog import STUDIES, experiment
+from advdepth_nb.systems.catalog import STUDIES
+from advdepth_nb.systems.catalog import experiment
 from advdepth_nb.metrics.images import score_segment
 from advdepth_nb.data.pairs import paint
 from advdepth_nb.systems.model_files import load_model

@@ -30,7 +30,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'chosen_weights', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any',
            'parse_size', 'data_pack', 'data_info', 'main']
 
-# %% ../../nbs/95_apps/cli.ipynb #d99dad8d
+# %% ../../nbs/95_apps/cli.ipynb #a42bbcac
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -55,7 +55,8 @@ def parse_settings(settings: list[str] | None) -> dict[str, str]:
 
 def chosen_weights(path: Path | None, study: str, rows: list[str] | None) -> dict[str, str]:
     """Of the settings in a `weights.json` those of terms that a row has; none without a file."""
-    from advdepth_nb.systems.catalog import STUDIES, experiment
+    from advdepth_nb.systems.catalog import STUDIES
+    from advdepth_nb.systems.catalog import experiment
     from advdepth_nb.systems.experiments import choose
 
     if path is None:
