@@ -20,11 +20,12 @@ import pandas as pd
 import torch
 
 from advdepth_nb.apps.cli import parse_settings
+from advdepth_nb.metrics.registry import headings_of
 from advdepth_nb.systems.experiments import Experiment, experiment, with_settings
 from advdepth_nb.study.runs import evaluate_model, load_model, train_run
 from advdepth_nb.systems.slices import SYSTEMS
 
-METRICS = {"rms": "rms, m", "edge_f25": "edge F1", "delta1": "δ<1.25"}
+METRICS = headings_of("rmse", "edge_f1_25", "delta1")
 
 
 def scored(folder: Path, e: Experiment, packed: Path) -> dict[str, float]:

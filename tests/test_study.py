@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from commands import command, start, wait_for
 
-from advdepth_nb.metrics.depth import METRICS
+from advdepth_nb.metrics.depth import DEPTH_METRICS
 from advdepth_nb.study.runs import evaluate_run, make_plan, run_plan, train_run
 
 
@@ -67,11 +67,11 @@ def test_records_are_the_contract(study):
     assert list(images.columns) == [
         "study", "row", "seed", "dataset", "split", "scene", "image", "protocol", "metric", "value", "n_valid"
     ]  # fmt: skip
-    assert {"mse", "rms", "rel", "log10", "delta1", "delta2", "delta3", "sq_rel", "silog", "mae"} <= set(
+    assert {"mse", "rmse", "abs_rel", "log10", "delta1", "delta2", "delta3", "sq_rel", "silog", "mae"} <= set(
         images["metric"]
     )
     assert {"si_f1", "dbe_acc", "pe_plan", "normal_mean", "si_f1@0-2m", "si_r@occlusion"} <= set(images["metric"])
-    assert images.loc[images["metric"].isin(METRICS), "value"].notna().all() and (images["n_valid"] > 0).all()
+    assert images.loc[images["metric"].isin(DEPTH_METRICS), "value"].notna().all() and (images["n_valid"] > 0).all()
     assert images["scene"].nunique() == 2 and images["image"].nunique() == 4
 
 
@@ -109,5 +109,5 @@ def test_a_killed_row_has_the_records_of_one_that_was_not(study, tmp_path, world
     evaluate_run(tmp_path, packed, {"study": "table1", "row": "adv", "seed": 0}, device="cpu", threads=1)
     whole, killed = (pd.read_parquet(f / "images.parquet") for f in (tmp_path, folder / "runs" / "adv" / "seed=0"))
     for table in (whole, killed):  # an edge is there or not, and threads may differ, so the last bits may
-        table.drop(table.index[~table["metric"].isin(METRICS)], inplace=True)
+        table.drop(table.index[~table["metric"].isin(DEPTH_METRICS)], inplace=True)
     pd.testing.assert_frame_equal(whole.reset_index(drop=True), killed.reset_index(drop=True), rtol=1e-3)

@@ -97,8 +97,8 @@ def test_a_stereo_study_from_command_to_report(fields, tmp_path):
     folder = tmp_path / "stereo-fields-smoke-stereo_gan"
     images = pd.read_parquet(folder / "runs" / "multiscale" / "seed=0" / "images.parquet")
     assert set(images["protocol"]) == {"all", "noc", "all_median", "noc_median"}
-    depth = {"depth_abs_rel", "depth_rms", "depth_delta1"}  # the world's rig is known
-    assert {"mae", "mae_width", "mae_range", "abs_rel", "bad3", "d1", "mse"} | depth == set(images["metric"])
+    depth = {"depth_abs_rel", "depth_rmse", "depth_delta1"}  # the world's rig is known
+    assert {"epe", "epe_width", "epe_range", "abs_rel", "bad3", "d1", "mse"} | depth == set(images["metric"])
     assert images["scene"].nunique() == 2 and images["image"].nunique() == 4
     for name in ("errors", "network", "views", "rows", "fig7", "curves"):
         assert (folder / f"{name}.png").stat().st_size > 5000, name
@@ -120,7 +120,7 @@ def test_depth_is_scored_where_the_rig_is_known_and_only_there(fields):
     assert abs(scores["depth_abs_rel"].item() - ((z - truth).abs() / truth)[kept].mean().item()) < 1e-4
     data.focal = data.focal * float("nan")
     _, unknown = system.scores(net, e, data, 0, "all", False)
-    assert set(scores) - set(unknown) == {"depth_abs_rel", "depth_rms", "depth_delta1"}
+    assert set(scores) - set(unknown) == {"depth_abs_rel", "depth_rmse", "depth_delta1"}
     assert all(torch.equal(unknown[name], scores[name]) for name in unknown)
 
 
