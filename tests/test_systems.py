@@ -16,6 +16,7 @@ from test_cli import run
 
 from advdepth_nb.systems.experiments import STUDIES, experiment
 from advdepth_nb.metrics.images import score_segment
+from advdepth_nb.metrics.registry import metric_of
 from advdepth_nb.data.pairs import paint
 from advdepth_nb.study.runs import load_model, train_run
 from advdepth_nb.systems.slices import SYSTEMS
@@ -99,6 +100,7 @@ def test_a_stereo_study_from_command_to_report(fields, tmp_path):
     assert set(images["protocol"]) == {"all", "noc", "all_median", "noc_median"}
     depth = {"depth_abs_rel", "depth_rmse", "depth_delta1"}  # the world's rig is known
     assert {"epe", "epe_width", "epe_range", "abs_rel", "bad3", "d1", "mse"} | depth == set(images["metric"])
+    assert all("stereo" in metric_of(metric).systems for metric in images["metric"].unique())  # all are registered
     assert images["scene"].nunique() == 2 and images["image"].nunique() == 4
     for name in ("errors", "network", "views", "rows", "fig7", "curves"):
         assert (folder / f"{name}.png").stat().st_size > 5000, name
@@ -146,6 +148,7 @@ def test_a_translation_study_from_command_to_report(fields, tmp_path):
     assert {"iou", "f1", "iou_stalk", "f1_leaf", "accuracy", "mse"} <= set(images["metric"])
     coloured = pd.read_parquet(folder / "runs" / "colour_both" / "seed=0" / "images.parquet")
     assert {"l1", "psnr", "ssim", "colour_distance", "mse"} == set(coloured["metric"])
+    assert all("translation" in metric_of(m).systems for m in {*images["metric"], *coloured["metric"]})  # registered
     for name in ("fig5_colour", "fig5_segment", "scores_colour", "scores_segment", "classes", "network", "curves"):
         assert (folder / f"{name}.png").stat().st_size > 5000, name
     classes = pd.read_csv(folder / "classes.csv", index_col="row")
