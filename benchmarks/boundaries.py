@@ -13,16 +13,24 @@ from multiprocessing import get_context
 
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
 
 from advdepth_nb.metrics import boundaries as b
 from advdepth_nb.core.geometry import NYU_CAMERA
 from advdepth_nb.scenes.rooms import room
 
 
+def imperfect(depth: torch.Tensor) -> torch.Tensor:
+    """A decent prediction of `depth`, `(1,1,H,W)`: 3 % of smooth relative error, edges soft by a pixel."""
+    noise = torch.randn(1, 1, 5, 6, generator=torch.Generator().manual_seed(0))
+    pred = depth * (0.03 * F.interpolate(noise, depth.shape[-2:], mode="bicubic")).exp()
+    return torch.from_numpy(gaussian_filter(pred.numpy(), (0, 0, 1, 1), mode="nearest"))
+
+
 def pair(size: tuple[int, int], scene: int) -> tuple[torch.Tensor, torch.Tensor]:
     """A prediction and the true depth, `(1,1,H,W)`."""
     truth = room(scene, 0, size)["depth"][None]
-    small = F.interpolate(b.imperfect(truth), (size[0] // 4, size[1] // 4), mode="area")
+    small = F.interpolate(imperfect(truth), (size[0] // 4, size[1] // 4), mode="area")
     return F.interpolate(small, size, mode="bilinear", align_corners=True), truth
 
 

@@ -18,7 +18,8 @@ import time
 import numpy as np
 import pandas as pd
 
-from advdepth_nb.stats.crossed import LOWER, Paired, Sources, evidence, half_width, p_value, sources
+from advdepth_nb.metrics.registry import METRICS
+from advdepth_nb.stats.crossed import Paired, Sources, evidence, half_width, p_value, sources
 
 SEEDS, ROWS, MARGIN = (3, 5, 10), 7, 0.01
 
@@ -101,9 +102,9 @@ def skewed(draws: int, random_state: int) -> pd.DataFrame:
 
 
 def long_table(rows: int, seeds: int, images: int, metrics: int, scenes: int) -> pd.DataFrame:
-    """Records of the given size, `rms` and `mse` among the metrics."""
+    """Records of the given size, `rmse` and `mse` among the metrics."""
     rng = np.random.default_rng(0)
-    names = ["rms", "mse", *[m for m in LOWER if m not in ("rms", "mse")]][:metrics]
+    names = ["rmse", "mse", *[m for m in METRICS if m not in ("rmse", "mse")]][:metrics]
     index = pd.MultiIndex.from_product(
         [[f"row{i}" for i in range(rows)], range(seeds), names, range(images)], names=["row", "seed", "metric", "image"]
     )

@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 
 from advdepth_nb.apps.cli import parse_settings
+from advdepth_nb.metrics.registry import headings_of
 from advdepth_nb.systems.experiments import Experiment, with_settings
 from advdepth_nb.systems.catalog import experiment
 from advdepth_nb.study.evaluate import evaluate_model
@@ -27,7 +28,7 @@ from advdepth_nb.systems.model_files import load_model
 from advdepth_nb.study.train import train_run
 from advdepth_nb.systems.catalog import SYSTEMS
 
-METRICS = {"rms": "rms, m", "edge_f25": "edge F1", "delta1": "δ<1.25"}
+METRICS = headings_of("rmse", "edge_f1_25", "delta1")
 
 
 def scored(folder: Path, e: Experiment, packed: Path) -> dict[str, float]:

@@ -9,7 +9,9 @@ import torch
 from scipy.stats import binom, ttest_1samp
 
 from advdepth_nb.stats.crossed import evidence
-from advdepth_nb.metrics.depth import PROTOCOLS, records, score
+from advdepth_nb.metrics.depth import score
+from advdepth_nb.metrics.protocols import PROTOCOLS
+from advdepth_nb.metrics.records import records
 
 RUNS, ROOMS = 24, 12
 PROTOCOL = replace(PROTOCOLS["hu"].scaled(24, 32), crop=None)  # the whole frame: predictions are as large as truth
@@ -37,7 +39,7 @@ def scored(predictions: list[torch.Tensor], truth: torch.Tensor, row: str, share
     tables = []
     for seed, predicted in enumerate(predictions):
         planted = truth + (1 - share) * (predicted - truth)
-        tables.append(records(score(planted, truth, PROTOCOL), PROTOCOL, seed=seed, **keys))
+        tables.append(records(score(planted, truth, PROTOCOL), PROTOCOL.name, seed=seed, **keys))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -45,7 +47,7 @@ def judge(reference, other, truth, share: float, margin: float = 0.01) -> pd.Ser
     """The line of a study with one planted row."""
     images = pd.concat([scored(reference, truth, "reference"), scored(other, truth, "planted", share)])
     pooling = PROTOCOL.pooling
-    return evidence(images, "reference", ["planted"], ["rms"], margin=margin, pooling=pooling, resamples=10).iloc[0]
+    return evidence(images, "reference", ["planted"], ["rmse"], margin=margin, pooling=pooling, resamples=10).iloc[0]
 
 
 def test_planted_share_is_what_the_records_say(pool, truth):
@@ -84,7 +86,7 @@ def test_equal_row_is_called_different_no_more_than_by_chance(pool, truth):
             )
             for row, part in (("reference", runs[:5]), ("equal", runs[5:10]))
         ]
-        word = evidence(pd.concat(images), "reference", ["equal"], ["rms"], pooling="pooled", resamples=10).verdict[0]
+        word = evidence(pd.concat(images), "reference", ["equal"], ["rmse"], pooling="pooled", resamples=10).verdict[0]
         called += word in ("helps", "hurts")
         each = np.sqrt(table.loc[runs[5:10]].to_numpy()) - np.sqrt(table.loc[runs[:5]].to_numpy())
         naive += ttest_1samp(each.ravel(), 0).pvalue < 0.05

@@ -1,13 +1,16 @@
 """A whole study through the command: killed, finished two at a time, reported, left alone, mended."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 from commands import command, start, wait_for
 
-from advdepth_nb.metrics.depth import METRICS
+from advdepth_nb.metrics.depth import DEPTH_METRICS
+from advdepth_nb.metrics.registry import metric_of
+from advdepth_nb.study.collect import collect
 from advdepth_nb.study.evaluate import evaluate_run
 from advdepth_nb.study.plan import make_plan
 from advdepth_nb.study.schedule import run_plan
@@ -71,12 +74,23 @@ def test_records_are_the_contract(study):
     assert list(images.columns) == [
         "study", "row", "seed", "dataset", "split", "scene", "image", "protocol", "metric", "value", "n_valid"
     ]  # fmt: skip
-    assert {"mse", "rms", "rel", "log10", "delta1", "delta2", "delta3", "sq_rel", "silog", "mae"} <= set(
+    assert {"mse", "rmse", "abs_rel", "log10", "delta1", "delta2", "delta3", "sq_rel", "silog", "mae"} <= set(
         images["metric"]
     )
-    assert {"si_f1", "dbe_acc", "pe_plan", "normal_mean", "si_f1@0-2m", "si_r@occlusion"} <= set(images["metric"])
-    assert images.loc[images["metric"].isin(METRICS), "value"].notna().all() and (images["n_valid"] > 0).all()
+    assert {"si_f1", "dbe_acc", "pe_plan", "normal_mean", "si_f1@0-2m", "si_recall@occlusion"} <= set(images["metric"])
+    assert images.loc[images["metric"].isin(DEPTH_METRICS), "value"].notna().all() and (images["n_valid"] > 0).all()
     assert images["scene"].nunique() == 2 and images["image"].nunique() == 4
+    assert all("depth" in metric_of(metric).systems for metric in images["metric"].unique())  # all are registered
+
+
+def test_records_under_old_names_are_read_as_todays(study, tmp_path):
+    """A study of the time before the field's names, found complete: its table says the same."""
+    shutil.copytree(study[0], tmp_path / "old")
+    old = {"rmse": "rms", "abs_rel": "rel", "edge_f1_25": "edge_f25", "si_recall@occlusion": "si_r@occlusion"}
+    for path in (tmp_path / "old" / "runs").glob("*/*/images.parquet"):
+        table = pd.read_parquet(path)
+        table.assign(metric=table["metric"].replace(old)).to_parquet(path)
+    pd.testing.assert_frame_equal(collect(tmp_path / "old").images, collect(study[0]).images)
 
 
 def test_a_finished_study_is_not_run_again(study, worlds):
@@ -110,5 +124,5 @@ def test_a_killed_row_has_the_records_of_one_that_was_not(study, tmp_path, world
     evaluate_run(tmp_path, packed, device="cpu", threads=1)
     whole, killed = (pd.read_parquet(f / "images.parquet") for f in (tmp_path, folder / "runs" / "adv" / "seed=0"))
     for table in (whole, killed):  # an edge is there or not, and threads may differ, so the last bits may
-        table.drop(table.index[~table["metric"].isin(METRICS)], inplace=True)
+        table.drop(table.index[~table["metric"].isin(DEPTH_METRICS)], inplace=True)
     pd.testing.assert_frame_equal(whole.reset_index(drop=True), killed.reset_index(drop=True), rtol=1e-3)

@@ -17,6 +17,7 @@ from test_cli import run
 from advdepth_nb.systems.catalog import STUDIES
 from advdepth_nb.systems.catalog import experiment
 from advdepth_nb.metrics.images import score_segment
+from advdepth_nb.metrics.registry import metric_of
 from advdepth_nb.data.pairs import paint
 from advdepth_nb.systems.model_files import load_model
 from advdepth_nb.study.train import train_run
@@ -99,8 +100,9 @@ def test_a_stereo_study_from_command_to_report(fields, tmp_path):
     folder = tmp_path / "stereo-fields-smoke-stereo_gan"
     images = pd.read_parquet(folder / "runs" / "multiscale" / "seed=0" / "images.parquet")
     assert set(images["protocol"]) == {"all", "noc", "all_median", "noc_median"}
-    depth = {"depth_abs_rel", "depth_rms", "depth_delta1"}  # the world's rig is known
-    assert {"mae", "mae_width", "mae_range", "abs_rel", "bad3", "d1", "mse"} | depth == set(images["metric"])
+    depth = {"depth_abs_rel", "depth_rmse", "depth_delta1"}  # the world's rig is known
+    assert {"epe", "epe_width", "epe_range", "abs_rel", "bad3", "d1", "mse"} | depth == set(images["metric"])
+    assert all("stereo" in metric_of(metric).systems for metric in images["metric"].unique())  # all are registered
     assert images["scene"].nunique() == 2 and images["image"].nunique() == 4
     for name in ("errors", "network", "views", "rows", "fig7", "curves"):
         assert (folder / f"{name}.png").stat().st_size > 5000, name
@@ -122,7 +124,7 @@ def test_depth_is_scored_where_the_rig_is_known_and_only_there(fields):
     assert abs(scores["depth_abs_rel"].item() - ((z - truth).abs() / truth)[kept].mean().item()) < 1e-4
     data.focal = data.focal * float("nan")
     _, unknown = system.scores(net, e, data, 0, "all", False)
-    assert set(scores) - set(unknown) == {"depth_abs_rel", "depth_rms", "depth_delta1"}
+    assert set(scores) - set(unknown) == {"depth_abs_rel", "depth_rmse", "depth_delta1"}
     assert all(torch.equal(unknown[name], scores[name]) for name in unknown)
 
 
@@ -148,6 +150,7 @@ def test_a_translation_study_from_command_to_report(fields, tmp_path):
     assert {"iou", "f1", "iou_stalk", "f1_leaf", "accuracy", "mse"} <= set(images["metric"])
     coloured = pd.read_parquet(folder / "runs" / "colour_both" / "seed=0" / "images.parquet")
     assert {"l1", "psnr", "ssim", "colour_distance", "mse"} == set(coloured["metric"])
+    assert all("translation" in metric_of(m).systems for m in {*images["metric"], *coloured["metric"]})  # registered
     for name in ("fig5_colour", "fig5_segment", "scores_colour", "scores_segment", "classes", "network", "curves"):
         assert (folder / f"{name}.png").stat().st_size > 5000, name
     classes = pd.read_csv(folder / "classes.csv", index_col="row")

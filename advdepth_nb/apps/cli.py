@@ -30,7 +30,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'chosen_weights', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any',
            'parse_size', 'data_pack', 'data_info', 'main']
 
-# %% ../../nbs/95_apps/cli.ipynb #a42bbcac
+# %% ../../nbs/95_apps/cli.ipynb #592013da
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -261,8 +261,8 @@ def evaluate(
 ) -> None:
     """Score a trained run, or anybody's predictions of depth, on any data that is read.
 
-    Data without a division of its own is scored whole. Predictions are scored under every convention of the literature
-    side by side; beside the records of --out X.csv lie the table, X-conventions.csv, and its picture.
+    Data without a division of its own is scored whole. Predictions are scored under every protocol of the literature
+    side by side; beside the records of --out X.csv lie the table, X-protocols.csv, and its picture.
     """
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise ValueError(f"--out {out} must end in .parquet or .csv")
@@ -311,36 +311,36 @@ def _evaluate_predictions(
 ) -> None:
     import matplotlib.pyplot as plt
 
+    from advdepth_nb.metrics.protocols import PROTOCOL_SWEEP, definitions
     from advdepth_nb.metrics.rescoring import (
-        CONVENTIONS, definitions, open_predictions, plot_changes, relative_changes, score_predictions, side_by_side,
-        spread,
+        open_predictions, plot_changes, relative_changes, score_predictions, side_by_side, spread,
     )  # fmt: skip
     from advdepth_nb.data.nyu import open_source
     from advdepth_nb.systems.experiments import choose
     from advdepth_nb.training.loop import write_atomically
 
-    chosen = {name: choose("protocol", name, CONVENTIONS) for name in protocol or CONVENTIONS}
+    chosen = {name: choose("protocol", name, PROTOCOL_SWEEP) for name in protocol or PROTOCOL_SWEEP}
     predictions, source = open_predictions(path, factor, dataset), open_source(data)
     typer.echo(f"data: {source.layout}")
     scored = score_predictions(predictions, source, split, chosen.values(), Path(data).stem, path.stem, progress=True)
-    typer.echo("\n".join(c.describe() for c in scored.conventions.values() if protocol or "+" not in c.name))
+    typer.echo("\n".join(c.describe() for c in scored.protocols.values() if protocol or "+" not in c.name))
     if not protocol:
         typer.echo("bts2019+...: bts2019 with this one decision changed")
     typer.echo("\n".join(scored.notes))
     table = side_by_side(scored)
     typer.echo(table.to_string(float_format=lambda v: f"{v:.3f}"))
-    if len(scored.conventions) > 1:
+    if len(scored.protocols) > 1:
         typer.echo(f"largest over smallest, minus 1:\n{spread(scored).map('{:.1%}'.format).to_string()}")
     if out is None:
         return
     _write_records(scored.images, out)
-    beside = out.with_name(f"{out.stem}-conventions.csv")
-    write_atomically(beside, table.join(definitions(scored.conventions.values())).to_csv)
+    beside = out.with_name(f"{out.stem}-protocols.csv")
+    write_atomically(beside, table.join(definitions(scored.protocols.values())).to_csv)
     fig, axes = plt.subplots(1, 3, figsize=(10.5, 1.5 + 0.17 * len(table)), layout="constrained")
     plot_changes(relative_changes(scored, "bts2019" if "bts2019" in chosen else next(iter(chosen))), scored, axes)
     fig.suptitle(
         f"{path.name} on {Path(data).name}: {len(scored.images.groupby(['scene', 'image']))} images under "
-        f"{len(table)} conventions; open: aligned; bars: 95 %, bootstrap over scenes", fontsize=9,
+        f"{len(table)} protocols; open: aligned; bars: 95 %, bootstrap over scenes", fontsize=9,
     )  # fmt: skip
     write_atomically(beside.with_suffix(".png"), lambda p: fig.savefig(p, format="png", dpi=150))
     typer.echo(f"table: {beside}, figure: {beside.with_suffix('.png')}")

@@ -63,8 +63,8 @@ DISPARITY_PROTOCOLS: dict[str, DisparityProtocol] = {
     "noc_median": DisparityProtocol("noc_median", pixels="noc", alignment="median"),
 }
 
-# %% ../../nbs/50_metrics/disparity.ipynb #39ff7865
-DISPARITY_METRICS = ("mae", "mae_width", "mae_range", "abs_rel", "bad3", "d1", "mse")
+# %% ../../nbs/50_metrics/disparity.ipynb #c611a761
+DISPARITY_METRICS = ("epe", "epe_width", "epe_range", "abs_rel", "bad3", "d1", "mse")
 
 
 def disparity_errors(
@@ -81,12 +81,12 @@ def disparity_errors(
     extent = torch.where(valid, truth, -torch.inf).amax((1, 2, 3)) - torch.where(valid, truth, torch.inf).amin(
         (1, 2, 3)
     )
-    mae = mean(error)
+    epe = mean(error)
     return {
-        "mae": mae,
-        "mae_width": 100 * mae / truth.shape[-1],
-        "mae_range": torch.where(extent > 0, 100 * mae / extent, torch.nan),
-        "abs_rel": 100 * mean(error / truth.clamp(min=1)),
+        "epe": epe,
+        "epe_width": 100 * epe / truth.shape[-1],
+        "epe_range": torch.where(extent > 0, 100 * epe / extent, torch.nan),
+        "abs_rel": mean(error / truth.clamp(min=1)),
         "bad3": 100 * mean((error > 3).float()),
         "d1": 100 * mean(((error >= 3) & (error >= 0.05 * truth)).float()),
         "mse": mean(error**2),
@@ -195,7 +195,7 @@ def published_note() -> str:
         f"The published mean absolute error is {PUBLISHED_MAE:.2f} %; it leaves open {'; '.join(PUBLISHED_UNDEFINED)}."
     )
 
-# %% ../../nbs/50_metrics/disparity.ipynb #76674e76
+# %% ../../nbs/50_metrics/disparity.ipynb #24f8b815
 def score_depth(
     fraction: Tensor,  # (B,1,h,w) of the width, at the network's size
     truth: Tensor,  # (B,1,H,W) pixels; 0 = unknown
@@ -207,7 +207,7 @@ def score_depth(
     doffs: Tensor | float = 0.0,  # (B,) pixels: added to a disparity before it becomes a depth
     limits: tuple[float, float] = (1e-3, 80.0),  # metres
 ) -> dict[str, Tensor]:
-    """`metrics.errors` of the depth that the disparities mean, `(B,)` each; NaN where the rig is unknown."""
+    """`metrics.depth.errors` of the depth that the disparities mean, `(B,)` each; NaN where the rig is unknown."""
     pred, valid = at_truth(fraction, truth, protocol, occluded, out_of_frame)
     each = lambda x: torch.as_tensor(x).to(pred).expand(len(pred)).view(-1, 1, 1, 1)  # noqa: E731
     focal, baseline, doffs = each(focal), each(baseline), each(doffs)

@@ -108,7 +108,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["protocol"] = pd.Categorical(table["protocol"], protocols_of(records), ordered=True)
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
 
-# %% ../../nbs/90_report/page.ipynb #b8ae60c9
+# %% ../../nbs/90_report/page.ipynb #bdcbb9e8
 def _number(value: float) -> str:
     """Three decimals, or one from ten upwards."""
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.1f}"
@@ -125,7 +125,7 @@ def _cells(line: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, str
 
 def columns_of(records: Records, protocol: str) -> dict[str, str]:
     """Metric -> heading, of those that this protocol has."""
-    measured = set(records.images.loc[records.images["protocol"] == protocol, "metric"]) | {"rms"}
+    measured = set(records.images.loc[records.images["protocol"] == protocol, "metric"]) | {"rmse"}
     return {metric: label for metric, label in system_of(records).columns.items() if metric in measured}
 
 
@@ -342,7 +342,7 @@ def one_run(records: Records, row: str) -> Path:
         raise ValueError(f"this study has no complete run of row '{row}'")
     return Path(found.iloc[0]["folder"])
 
-# %% ../../nbs/90_report/page.ipynb #8433074d
+# %% ../../nbs/90_report/page.ipynb #5cbb1309
 def plot_curves(history: pd.DataFrame) -> Figure:
     """Terms and gradient shares over steps: every seed faint, the mean strong; one panel a term."""
     terms = [c for c in history if c.startswith("term/")]
@@ -367,15 +367,14 @@ def plot_image_errors(images: pd.DataFrame, system: str = "depth") -> Axes:
     """The system's first metric for each test image, by scene, under the first protocol; the mean as a line."""
     columns, protocol = SYSTEMS[system].columns, images["protocol"].iloc[0]
     part = images[images["protocol"] == protocol]
-    metric = next(m for m in columns if m == "rms" or m in set(part["metric"]))
-    part = part[part["metric"] == ("mse" if metric == "rms" else metric)]
-    part = part.assign(error=part["value"] ** (0.5 if metric == "rms" else 1.0))
+    metric = next(m for m in columns if m == "rmse" or m in set(part["metric"]))
+    part = part[part["metric"] == ("mse" if metric == "rmse" else metric)]
+    part = part.assign(error=part["value"] ** (0.5 if metric == "rmse" else 1.0))
     order = part.groupby("scene")["error"].mean().sort_values().index
     _, ax = plt.subplots(figsize=(8, 2.6), layout="constrained")
     sns.stripplot(part, x="scene", y="error", order=order, ax=ax, color="#36648b", alpha=0.7, size=4)
     ax.axhline(part["error"].mean(), color="0.4", lw=1, ls="--", label="mean over images")
-    label = "rms, m" if metric == "rms" else columns[metric]
-    ax.set(xlabel=f"{len(order)} scenes, from low to high", ylabel=label, xticks=[], title=f"protocol {protocol}")
+    ax.set(xlabel=f"{len(order)} scenes, from low to high", ylabel=columns[metric], xticks=[], title=f"protocol {protocol}")
     ax.legend(frameon=False)
     return ax
 

@@ -266,7 +266,7 @@ def figure7(history: pd.DataFrame, rows: Sequence[str] = (), weight: float | Non
     fig.legend(*axes[1].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     return fig
 
-# %% ../../nbs/90_report/stereo.ipynb #d7ba0f2d
+# %% ../../nbs/90_report/stereo.ipynb #7fae788d
 def figure_errors(records: Records) -> Figure:
     """Mean absolute error of each row under every protocol, seeds as bars, the mean disparity as a line."""
     table, protocols = ours(records), protocols_of(records)
@@ -279,13 +279,13 @@ def figure_errors(records: Records) -> Figure:
         part = table[table["protocol"] == protocol].set_index("row")
         there = [r for r in rows if r in part.index]
         y = [len(rows) - rows.index(r) for r in there]
-        spread = part.loc[there, "mae_sd"].fillna(0)
-        ax.errorbar(part.loc[there, "mae"], y, xerr=spread, fmt="o", color="#36648b", capsize=2, ms=5)
+        spread = part.loc[there, "epe_sd"].fillna(0)
+        ax.errorbar(part.loc[there, "epe"], y, xerr=spread, fmt="o", color="#36648b", capsize=2, ms=5)
         if "baseline" in part.index:
-            ax.axvline(part.loc["baseline", "mae"], color="#36648b", lw=0.8, alpha=0.5)
+            ax.axvline(part.loc["baseline", "epe"], color="#36648b", lw=0.8, alpha=0.5)
         if "mean_disparity" in part.index:
-            ax.axvline(part.loc["mean_disparity", "mae"], color="0.5", ls="--", lw=1, label="per-pixel mean disparity")
-        ax.set(title=protocol, xlabel=columns_of(records, protocol)["mae"])
+            ax.axvline(part.loc["mean_disparity", "epe"], color="0.5", ls="--", lw=1, label="per-pixel mean disparity")
+        ax.set(title=protocol, xlabel=columns_of(records, protocol)["epe"])
         ax.set_yticks(range(len(rows), 0, -1), rows)
         ax.grid(alpha=0.3, axis="x")
     handles, labels = axes[0][0].get_legend_handles_labels()

@@ -10,16 +10,11 @@ from PIL import Image
 from test_cli import run
 from test_datasets import hu
 
-from advdepth_nb.metrics.rescoring import (
-    CONVENTIONS,
-    PUBLISHED,
-    match_predictions,
-    open_predictions,
-    score_predictions,
-    side_by_side,
-)
 from advdepth_nb.data.nyu import open_source
-from advdepth_nb.metrics.depth import COLUMNS, METRICS
+from advdepth_nb.metrics.depth import DEPTH_METRICS
+from advdepth_nb.metrics.protocols import PROTOCOL_SWEEP, PUBLISHED
+from advdepth_nb.metrics.records import COLUMNS
+from advdepth_nb.metrics.rescoring import match_predictions, open_predictions, score_predictions, side_by_side
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the official one 654")
 
@@ -72,8 +67,8 @@ FORMS = ["npy", "npy, float64, (H,W,1), by order", "png", "png beside pictures",
 def test_every_format_is_read_and_belongs_to_its_image(truth, tmp_path, form):
     source, depths, names = truth
     path = lay(tmp_path / "out", form, depths * np.array([1.0, 1.1, 1.2], np.float32)[:, None, None], names)
-    scored = score_predictions(open_predictions(path), source, conventions=[PUBLISHED["ma2018"]])
-    rel = scored.images[scored.images["metric"] == "rel"].set_index("image")["value"]
+    scored = score_predictions(open_predictions(path), source, protocols=[PUBLISHED["ma2018"]])
+    rel = scored.images[scored.images["metric"] == "abs_rel"].set_index("image")["value"]
     assert list(rel.index) == names and np.allclose(rel, [0, 0.1, 0.2], atol=1e-3)
     by_order = "one" in form or "order" in form
     assert f"matched by {'order' if by_order else 'name'}" in scored.notes[0] and len(scored.notes) == 1
@@ -84,10 +79,10 @@ def test_the_factor_makes_metres(truth, tmp_path):
     for form, stored, factor in [("npy", 100 * depths, 0.01), ("png", depths * 256 / 1000, 1 / 256)]:
         path = lay(tmp_path / form, form, stored, names)
         right, wrong = (
-            score_predictions(open_predictions(path, f), source, conventions=[PUBLISHED["bts2019"]])
+            score_predictions(open_predictions(path, f), source, protocols=[PUBLISHED["bts2019"]])
             for f in (factor, None)
         )
-        error = side_by_side(right)["rel"].item(), side_by_side(wrong)["rel"].item()
+        error = side_by_side(right)["abs_rel"].item(), side_by_side(wrong)["abs_rel"].item()
         assert error[0] < 2e-3 and error[1] > 0.1
         assert any("another unit?" in note for note in wrong.notes) == (form == "npy")
 
@@ -95,12 +90,12 @@ def test_the_factor_makes_metres(truth, tmp_path):
 def test_other_sizes_are_resized_and_told(truth, tmp_path):
     source, depths, names = truth
     path = lay(tmp_path / "out", "npy", np.ones((3, 3, 4), np.float32), names)
-    scored = score_predictions(open_predictions(path), source, conventions=[PUBLISHED["bts2019"]])
+    scored = score_predictions(open_predictions(path), source, protocols=[PUBLISHED["bts2019"]])
     assert "3 predictions of 3x4 were resized" in scored.notes[1] and "frames of 6x8" in scored.notes[1]
     cropped = [d[slice(*map(int, rows.split(":"))), slice(*map(int, columns.split(":")))] for d in depths
-               for rows, columns in [re.findall(r"\d+:\d+", next(iter(scored.conventions.values())).cells()["crop"])]]
+               for rows, columns in [re.findall(r"\d+:\d+", next(iter(scored.protocols.values())).cells()["crop"])]]
     expected = [(abs(1 - d[d > 0]) / d[d > 0]).mean() for d in cropped]
-    rel = scored.images[scored.images["metric"] == "rel"]["value"]
+    rel = scored.images[scored.images["metric"] == "abs_rel"]["value"]
     assert np.allclose(rel, expected, rtol=1e-4)
 
 
@@ -216,7 +211,7 @@ def test_an_image_without_depth_is_in_no_mean(truth, tmp_path):
     Image.fromarray(np.zeros((6, 8), np.uint16)).save(source.root / f"data/nyu2_test/{names[1]}_depth.png")
     path = lay(tmp_path / "out", "npy", 1.1 * depths, names)
     table = side_by_side(score_predictions(open_predictions(path), source))
-    assert (table["n_images"] == 2).all() and np.allclose(table.loc["ma2018@6x8", "rel"], 0.1, atol=1e-4)
+    assert (table["n_images"] == 2).all() and np.allclose(table.loc["ma2018@6x8", "abs_rel"], 0.1, atol=1e-4)
     assert table.notna().all(axis=None)
 
 
@@ -232,14 +227,15 @@ def test_the_command_writes_table_picture_and_records(monkeypatch, capsys, truth
     assert code == 0, error
     assert "Hu et al.'s csv" in told and "3 .npy files, matched by name" in told and "spread, unaligned" in told
     records = pd.read_parquet(out)
-    assert tuple(records.columns) == COLUMNS and len(records) == 3 * len(CONVENTIONS) * len(METRICS)
+    assert tuple(records.columns) == COLUMNS and len(records) == 3 * len(PROTOCOL_SWEEP) * len(DEPTH_METRICS)
     assert set(records["row"]) == {"mine"} and set(records["dataset"]) == {"hu"}
-    table = pd.read_csv(tmp_path / "made/records-conventions.csv", index_col=0)
-    assert np.isclose(table.loc["hu2019@6x8", "rel"], 0.1, atol=1e-4)
-    assert table.loc["marigold2024@6x8", "rel"] < 1e-3 and table.loc["marigold2024@6x8", "alignment"] == "scale_shift"
-    assert Image.open(tmp_path / "made/records-conventions.png").format == "PNG"
+    table = pd.read_csv(tmp_path / "made/records-protocols.csv", index_col=0)
+    assert np.isclose(table.loc["hu2019@6x8", "abs_rel"], 0.1, atol=1e-4)
+    aligned = table.loc["marigold2024@6x8"]
+    assert aligned["abs_rel"] < 1e-3 and aligned["alignment"] == "scale_shift"
+    assert Image.open(tmp_path / "made/records-protocols.png").format == "PNG"
     assert {f.name for f in out.parent.iterdir()} == {
-        "records.parquet", "records-conventions.csv", "records-conventions.png"
+        "records.parquet", "records-protocols.csv", "records-protocols.png"
     }  # fmt: skip
 
 
@@ -288,12 +284,12 @@ def test_real_frames(real_data, tmp_path):
     np.save(tmp_path / "far.npy", 1.1 * stored)
     chosen = [PUBLISHED[name] for name in ("hu2019", "ma2018", "densedepth2018", "marigold2024")]
     perfect, far = (
-        side_by_side(score_predictions(open_predictions(tmp_path / f"{name}.npy"), source, conventions=chosen))
+        side_by_side(score_predictions(open_predictions(tmp_path / f"{name}.npy"), source, protocols=chosen))
         for name in ("perfect", "far")
     )
-    assert (perfect["rms"] < 1e-4).all() and (perfect["delta1"] == 1).all() and (perfect["n_images"] == 25).all()
-    assert np.isclose(far.loc["hu2019", "rel"], 0.1, atol=1e-4) and far.loc["marigold2024", "rel"] < 0.01
-    assert far.loc["hu2019", "rms"] > far.loc["ma2018", "rms"]  # pooled above the mean of the images
-    assert np.isclose(far.loc["densedepth2018", "rel"], 1 / 11, atol=2e-3)  # over the prediction
+    assert (perfect["rmse"] < 1e-4).all() and (perfect["delta1"] == 1).all() and (perfect["n_images"] == 25).all()
+    assert np.isclose(far.loc["hu2019", "abs_rel"], 0.1, atol=1e-4) and far.loc["marigold2024", "abs_rel"] < 0.01
+    assert far.loc["hu2019", "rmse"] > far.loc["ma2018", "rmse"]  # pooled above the mean of the images
+    assert np.isclose(far.loc["densedepth2018", "abs_rel"], 1 / 11, atol=2e-3)  # over the prediction
 
 
