@@ -21,7 +21,9 @@ import torch
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from advdepth_nb.data.nyu import PackedDepth, Record, Source, open_source, pack, pack_rooms, read_depth_image, resplit
+from advdepth_nb.data.nyu import DepthSource, PackedDepth, open_source, pack, read_depth_image
+from advdepth_nb.data.rendered import pack_rooms
+from advdepth_nb.data.samples import Sample, resplit
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 real = pytest.mark.skipif(not (REAL / "nyu_hu_layout").is_dir(), reason="no real frames beside this checkout")
@@ -180,10 +182,10 @@ def test_hu_listed_in_two_csvs_names_both(tmp_path):
 
 
 def test_fifty_thousand_records_are_checked_at_once(tmp_path):
-    records = [Record("den", f"den/{i}", "train", ()) for i in range(50_000)]
+    records = [Sample("den", f"den/{i}", "train", ()) for i in range(50_000)]
     start = time.perf_counter()
-    Source("many", tmp_path, tuple(records), None)
-    wrong(lambda: Source("many", tmp_path, (*records, records[-1]), None), "train image den/49999 is listed twice")
+    DepthSource("many", tmp_path, tuple(records), None)
+    wrong(lambda: DepthSource("many", tmp_path, (*records, records[-1]), None), "train image den/49999 is listed twice")
     assert time.perf_counter() - start < 5  # comparing each with each takes more than a minute
 
 
@@ -570,7 +572,7 @@ def test_rooms_rendered_by_processes_are_the_same_bits(tmp_path):
 
 def test_a_killed_writer_leaves_no_process(tmp_path):
     code = (
-        "from advdepth_nb.data.nyu import pack_rooms\n"
+        "from advdepth_nb.data.rendered import pack_rooms\n"
         f"pack_rooms({str(tmp_path / 'r.h5')!r}, 1000, 1, 1, (240, 320), (48, 64), progress=False, workers=2)\n"
     )
     writer = subprocess.Popen([sys.executable, "-c", code])
@@ -599,11 +601,11 @@ def test_rooms_by_several_writers_at_once(tmp_path):
 
 def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):
     code = (
-        "import sys, time, torch\nfrom types import SimpleNamespace\nfrom advdepth_nb.data import nyu as datasets\n"
+        "import time, torch\nfrom advdepth_nb.data import rendered\n"
         "def slow(scene, view, size, **_):\n    time.sleep(0.05)\n"
         "    return {'image': torch.zeros(3, *size), 'depth': torch.ones(1, *size)}\n"
-        "sys.modules['advdepth_nb.scenes.rooms'] = SimpleNamespace(room=slow)\n"
-        f"datasets.pack_rooms({str(tmp_path / 'r.h5')!r}, 1000, 1, 1, (6, 8), (6, 8), progress=False)\n"
+        "rendered.room = slow\n"
+        f"rendered.pack_rooms({str(tmp_path / 'r.h5')!r}, 1000, 1, 1, (6, 8), (6, 8), progress=False)\n"
     )
     writer = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 60

@@ -16,7 +16,7 @@ from test_cli import run
 
 from advdepth_nb.systems.experiments import STUDIES, experiment
 from advdepth_nb.metrics.images import score_segment
-from advdepth_nb.data.pairs import paint
+from advdepth_nb.core.colors import paint
 from advdepth_nb.study.runs import load_model, train_run
 from advdepth_nb.systems.slices import SYSTEMS
 
