@@ -11,7 +11,6 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -22,6 +21,7 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 
 from advdepth_nb.data.nyu import DepthSource, PackedDepth, open_source, pack, read_depth_image
+from advdepth_nb.data import rendered
 from advdepth_nb.data.rendered import pack_rooms
 from advdepth_nb.data.samples import Sample, resplit
 
@@ -527,11 +527,11 @@ SIZES = {"train_size": (6, 8), "test_size": (12, 16), "progress": False}
 @pytest.fixture
 def rooms(monkeypatch):
     """`pack_rooms` with a renderer that costs nothing."""
-    monkeypatch.setitem(sys.modules, "advdepth_nb.scenes.rooms", SimpleNamespace(room=fake_room))
+    monkeypatch.setattr(rendered, "room", fake_room)
 
 
 def _pack_rooms(out):
-    sys.modules["advdepth_nb.scenes.rooms"] = SimpleNamespace(room=fake_room)
+    rendered.room = fake_room
     pack_rooms(out, 20, 5, 2, **SIZES)
 
 
@@ -542,7 +542,7 @@ def test_rooms_are_rendered_once(tmp_path, rooms, monkeypatch):
     assert set(train.scenes).isdisjoint(test.scenes) and train.scenes_known
     assert not set(train.scenes) & set(PackedDepth(pack_rooms(tmp_path / "s.h5", 3, 2, 2, seed=1, **SIZES)).scenes)
     # a second rendering would fail
-    monkeypatch.setitem(sys.modules, "advdepth_nb.scenes.rooms", SimpleNamespace(room=None))
+    monkeypatch.setattr(rendered, "room", None)
     assert pack_rooms(out, 3, 2, 2, **SIZES) == out
     wrong(lambda: pack_rooms(out, 3, 2, 4, **SIZES), "views 2 instead of 4")
 

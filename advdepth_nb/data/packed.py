@@ -68,7 +68,7 @@ def check_size(name: str, size: tuple[int, int]) -> None:
     check_whole(f"the height in {name}", size[0], 1)
     check_whole(f"the width in {name}", size[1], 1)
 
-# %% ../../nbs/20_data/packed.ipynb #a0ef20d2
+# %% ../../nbs/20_data/packed.ipynb #2741c048
 SQUEEZE = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
@@ -83,7 +83,10 @@ class Packed:
 
 
 def digest_of(source: Source) -> str:
-    """What a source holds, see `identity`; "" for one that lies in memory."""
+    """What a source holds, see `identity`; of a packed file, what that was packed from; "" for one in memory."""
+    if source.packed:
+        with open_hdf5(source.root) as file:
+            return str(file.attrs.get("source_digest", ""))
     return identity(source.root) if Path(source.root).exists() else ""
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 # %% auto #0
 __all__ = ['Sample', 'Source', 'resplit', 'identity']
 
-# %% ../../nbs/20_data/samples.ipynb #3459d03f
+# %% ../../nbs/20_data/samples.ipynb #d9e5b604
 @dataclass(frozen=True)
 class Sample:
     """Where a frame lies, in terms that the layout's reader understands."""
@@ -48,6 +48,11 @@ class Source:
                 where = " and ".join(places) or self.root
                 raise ValueError(f"{where}: the {key[0]} image {key[1]} is listed twice; keep one of them")
             first[key] = sample
+
+    @property
+    def packed(self) -> bool:
+        """True if this is a packed file."""
+        return False
 
     @property
     def scenes_known(self) -> bool:
