@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from advdepth_nb.data.nyu import pack_rooms
+from advdepth_nb.data.rendered import pack_rooms
 from advdepth_nb.scenes.fields import field
 from advdepth_nb.scenes.rooms import room_pair
 

@@ -13,10 +13,12 @@ from test_image_pairs import classes, painted, photo, write
 from test_stereo_data import kitti, rig, sintel
 
 from advdepth_nb.apps import cli
-from advdepth_nb.study import train as study
-from advdepth_nb.data.nyu import PackedDepth, open_source, pack, resplit
+from advdepth_nb.study import runs as study
+from advdepth_nb.data.nyu import PackedDepth, open_source, pack
 from advdepth_nb.systems.catalog import experiment
-from advdepth_nb.data.pairs import PALETTES, PackedPairs
+from advdepth_nb.core.colors import PALETTES
+from advdepth_nb.data.pairs import PackedPairs
+from advdepth_nb.data.samples import resplit
 from advdepth_nb.data.stereo import PackedStereo, decode_kitti, open_stereo, pack_stereo, read_values
 from advdepth_nb.systems.model_files import load_model, save_model
 from advdepth_nb.systems.catalog import SYSTEMS

@@ -11,7 +11,6 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -21,7 +20,10 @@ import torch
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from advdepth_nb.data.nyu import PackedDepth, Record, Source, open_source, pack, pack_rooms, read_depth_image, resplit
+from advdepth_nb.data.nyu import DepthSource, PackedDepth, open_source, pack, read_depth_image
+from advdepth_nb.data import rendered
+from advdepth_nb.data.rendered import pack_rooms
+from advdepth_nb.data.samples import Sample, resplit
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 real = pytest.mark.skipif(not (REAL / "nyu_hu_layout").is_dir(), reason="no real frames beside this checkout")
@@ -180,10 +182,10 @@ def test_hu_listed_in_two_csvs_names_both(tmp_path):
 
 
 def test_fifty_thousand_records_are_checked_at_once(tmp_path):
-    records = [Record("den", f"den/{i}", "train", ()) for i in range(50_000)]
+    records = [Sample("den", f"den/{i}", "train", ()) for i in range(50_000)]
     start = time.perf_counter()
-    Source("many", tmp_path, tuple(records), None)
-    wrong(lambda: Source("many", tmp_path, (*records, records[-1]), None), "train image den/49999 is listed twice")
+    DepthSource("many", tmp_path, tuple(records), None)
+    wrong(lambda: DepthSource("many", tmp_path, (*records, records[-1]), None), "train image den/49999 is listed twice")
     assert time.perf_counter() - start < 5  # comparing each with each takes more than a minute
 
 
@@ -525,11 +527,11 @@ SIZES = {"train_size": (6, 8), "test_size": (12, 16), "progress": False}
 @pytest.fixture
 def rooms(monkeypatch):
     """`pack_rooms` with a renderer that costs nothing."""
-    monkeypatch.setitem(sys.modules, "advdepth_nb.scenes.rooms", SimpleNamespace(room=fake_room))
+    monkeypatch.setattr(rendered, "room", fake_room)
 
 
 def _pack_rooms(out):
-    sys.modules["advdepth_nb.scenes.rooms"] = SimpleNamespace(room=fake_room)
+    rendered.room = fake_room
     pack_rooms(out, 20, 5, 2, **SIZES)
 
 
@@ -540,7 +542,7 @@ def test_rooms_are_rendered_once(tmp_path, rooms, monkeypatch):
     assert set(train.scenes).isdisjoint(test.scenes) and train.scenes_known
     assert not set(train.scenes) & set(PackedDepth(pack_rooms(tmp_path / "s.h5", 3, 2, 2, seed=1, **SIZES)).scenes)
     # a second rendering would fail
-    monkeypatch.setitem(sys.modules, "advdepth_nb.scenes.rooms", SimpleNamespace(room=None))
+    monkeypatch.setattr(rendered, "room", None)
     assert pack_rooms(out, 3, 2, 2, **SIZES) == out
     wrong(lambda: pack_rooms(out, 3, 2, 4, **SIZES), "views 2 instead of 4")
 
@@ -570,7 +572,7 @@ def test_rooms_rendered_by_processes_are_the_same_bits(tmp_path):
 
 def test_a_killed_writer_leaves_no_process(tmp_path):
     code = (
-        "from advdepth_nb.data.nyu import pack_rooms\n"
+        "from advdepth_nb.data.rendered import pack_rooms\n"
         f"pack_rooms({str(tmp_path / 'r.h5')!r}, 1000, 1, 1, (240, 320), (48, 64), progress=False, workers=2)\n"
     )
     writer = subprocess.Popen([sys.executable, "-c", code])
@@ -599,11 +601,11 @@ def test_rooms_by_several_writers_at_once(tmp_path):
 
 def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):
     code = (
-        "import sys, time, torch\nfrom types import SimpleNamespace\nfrom advdepth_nb.data import nyu as datasets\n"
+        "import time, torch\nfrom advdepth_nb.data import rendered\n"
         "def slow(scene, view, size, **_):\n    time.sleep(0.05)\n"
         "    return {'image': torch.zeros(3, *size), 'depth': torch.ones(1, *size)}\n"
-        "sys.modules['advdepth_nb.scenes.rooms'] = SimpleNamespace(room=slow)\n"
-        f"datasets.pack_rooms({str(tmp_path / 'r.h5')!r}, 1000, 1, 1, (6, 8), (6, 8), progress=False)\n"
+        "rendered.room = slow\n"
+        f"rendered.pack_rooms({str(tmp_path / 'r.h5')!r}, 1000, 1, 1, (6, 8), (6, 8), progress=False)\n"
     )
     writer = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 60

@@ -13,24 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from advdepth_nb.data.nyu import Record, pack_rooms
+from advdepth_nb.core.colors import (
+    PALETTES, chroma_to_network, decode, from_network, gray_of, lab_from_network, lab_to_rgb, lightness_to_network,
+    paint, rgb_to_lab, to_network,
+)  # fmt: skip
+from advdepth_nb.data.pairs import PackedPairs, open_pairs, pack_pairs
+from advdepth_nb.data.rendered import pack_fields, pack_rooms
+from advdepth_nb.data.samples import Sample
 from advdepth_nb.metrics.images import IMAGE_PROTOCOLS, score_images
-from advdepth_nb.data.pairs import (
-    PALETTES,
-    PackedPairs,
-    chroma_to_network,
-    decode,
-    from_network,
-    grey_of,
-    lab_from_network,
-    lab_to_rgb,
-    lightness_to_network,
-    open_pairs,
-    pack_pairs,
-    paint,
-    rgb_to_lab,
-    to_network,
-)
 from advdepth_nb.data.stereo import StereoSource, pack_stereo
 
 
@@ -192,12 +182,12 @@ def test_what_a_perfect_network_says_is_scored_perfect(tmp_path):
 
 
 def test_packed_worlds_need_no_second_file(tmp_path):
-    def read(record: Record) -> dict:
+    def read(record: Sample) -> dict:
         i = record.where[0]
         return {"left": photo(i), "right": photo(i + 50), "segmentation": classes(i)}
 
     names = [(f"field-{i // 2}", f"field-{i // 2}/{i % 2}", "train" if i < 4 else "test", (i,)) for i in range(6)]
-    source = StereoSource("a made-up field", tmp_path, tuple(Record(*n) for n in names), read)
+    source = StereoSource("a made-up field", tmp_path, tuple(Sample(*n) for n in names), read)
     stereo = pack_stereo(source, tmp_path / "stereo.h5", progress=False)
     data = PackedPairs(stereo, "train", "segment")
     assert len(data) == 4 and data.scenes == ["field-0"] * 2 + ["field-1"] * 2 and data.scenes_known
@@ -206,7 +196,7 @@ def test_packed_worlds_need_no_second_file(tmp_path):
     assert np.array_equal(item["labels"][0], classes(3)) and np.array_equal(item["input"].permute(1, 2, 0), photo(3))
     assert torch.equal(decode(item["target"], data.palette), item["labels"])
     colour = PackedPairs(stereo, "test", "colour")[1]
-    assert torch.equal(colour["input"], grey_of(colour["target"]))
+    assert torch.equal(colour["input"], gray_of(colour["target"]))
     assert np.array_equal(colour["target"].permute(1, 2, 0), photo(5))
     del data, item, colour  # the file is open as long as a data set is
     with h5py.File(stereo, "a") as file:
@@ -222,9 +212,6 @@ def test_rooms_can_be_coloured_and_have_no_classes(tmp_path):
 
 
 def test_a_rendered_field_serves_both_tasks(tmp_path):
-    pytest.importorskip("advdepth_nb.scenes.fields")
-    from advdepth_nb.data.stereo import pack_fields
-
     packed = pack_fields(tmp_path / "field.h5", 2, 1, 1, (64, 128), (64, 128), progress=False)
     data = PackedPairs(packed, "train", "segment")
     found = torch.cat([data[i]["labels"].flatten() for i in range(2)]).bincount(minlength=4)

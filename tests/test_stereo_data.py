@@ -17,7 +17,8 @@ from torchvision import datasets as oracles
 from advdepth_nb.data import stereo as stereo_data
 from advdepth_nb.data.augment import STEREO_AUGMENT, stereo_batch
 from advdepth_nb.core.geometry import depth_from_disparity, in_frame, warp
-from advdepth_nb.data.stereo import PackedStereo, open_stereo, pack_fields, pack_stereo, read_pfm, resize_stereo
+from advdepth_nb.data.rendered import pack_fields
+from advdepth_nb.data.stereo import PackedStereo, open_stereo, pack_stereo, read_pfm, resize_stereo
 
 GREY = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
@@ -260,7 +261,7 @@ def test_damaged_and_foreign_files(tmp_path):
     wrong(lambda: open_stereo(tmp_path / "other.h5"), "no stereo pairs packed")
     with h5py.File(out, "a") as file:
         del file["train/focal"]
-    wrong(lambda: PackedStereo(out), "lacks a field", "focal")
+    wrong(lambda: PackedStereo(out), "has no field 'focal'; pack its data set again")
     wrong(lambda: PackedStereo(tmp_path / "none.h5"), "does not exist", kind=FileNotFoundError)
 
 

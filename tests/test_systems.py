@@ -14,11 +14,11 @@ from commands import command
 from PIL import Image
 from test_cli import run
 
+from advdepth_nb.metrics.registry import metric_of
 from advdepth_nb.systems.catalog import STUDIES
 from advdepth_nb.systems.catalog import experiment
 from advdepth_nb.metrics.images import score_segment
-from advdepth_nb.metrics.registry import metric_of
-from advdepth_nb.data.pairs import paint
+from advdepth_nb.core.colors import paint
 from advdepth_nb.systems.model_files import load_model
 from advdepth_nb.study.train import train_run
 from advdepth_nb.systems.catalog import SYSTEMS

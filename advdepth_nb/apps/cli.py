@@ -30,7 +30,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'chosen_weights', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any',
            'parse_size', 'data_pack', 'data_info', 'main']
 
-# %% ../../nbs/95_apps/cli.ipynb #592013da
+# %% ../../nbs/95_apps/cli.ipynb #c08660ee
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -317,7 +317,7 @@ def _evaluate_predictions(
     )  # fmt: skip
     from advdepth_nb.data.nyu import open_source
     from advdepth_nb.systems.experiments import choose
-    from advdepth_nb.training.loop import write_atomically
+    from advdepth_nb.core.files import write_atomically
 
     chosen = {name: choose("protocol", name, PROTOCOL_SWEEP) for name in protocol or PROTOCOL_SWEEP}
     predictions, source = open_predictions(path, factor, dataset), open_source(data)
@@ -347,7 +347,7 @@ def _evaluate_predictions(
 
 
 def _write_records(table: Any, out: Path) -> None:
-    from advdepth_nb.training.loop import write_atomically
+    from advdepth_nb.core.files import write_atomically
 
     write_atomically(out, lambda p: table.to_parquet(p) if out.suffix == ".parquet" else table.to_csv(p, index=False))
     typer.echo(f"records: {out}")
@@ -401,7 +401,7 @@ def predict(
         for photograph, files in predict_files(predictor, images, out):
             typer.echo(f"{photograph} -> {', '.join(map(str, files))}")
 
-# %% ../../nbs/95_apps/cli.ipynb #3620b70f
+# %% ../../nbs/95_apps/cli.ipynb #55f4d4fd
 Raw = Annotated[bool, typer.Option("--raw", help="labelled .mat: its rawDepths, with holes, not the in-filled ones")]
 Splits = Annotated[Path | None, typer.Option(help="labelled .mat: where splits.mat lies, if not beside it")]
 Kind = Annotated[str, typer.Option(help="depth, stereo or pairs; default: found out")]
@@ -453,7 +453,7 @@ def open_any(
 
 def _likely_kinds(path: Path, task: str) -> list[str]:
     """A packed file says what it is; a folder is tried."""
-    from advdepth_nb.data.nyu import _hdf5
+    from advdepth_nb.core.files import open_hdf5
     from advdepth_nb.data.pairs import PAIRS_FORMAT
     from advdepth_nb.data.stereo import STEREO_FORMAT
 
@@ -461,7 +461,7 @@ def _likely_kinds(path: Path, task: str) -> list[str]:
         return ["depth", "stereo", "pairs"] if task else ["depth", "stereo"]
     if path.suffix.lower() not in (".h5", ".hdf5"):
         return ["depth"]
-    with _hdf5(path) as file:
+    with open_hdf5(path) as file:
         return [{STEREO_FORMAT: "stereo", PAIRS_FORMAT: "pairs"}.get(file.attrs.get("format"), "depth")]
 
 
@@ -474,11 +474,11 @@ def _check_options(kind: str, why: str, task: str, raw: bool, splits: Path | Non
 
 
 def _open_pairs(path: Path, task: str, test_every: int) -> Any:
-    from advdepth_nb.data.nyu import _hdf5
+    from advdepth_nb.core.files import open_hdf5
     from advdepth_nb.data.pairs import PackedPairs, open_pairs
 
     if path.is_file():
-        with _hdf5(path) as file:
+        with open_hdf5(path) as file:
             split = "train" if "train" in file else "test"
         return PackedPairs(path, split, task or None)
     if not task:
@@ -514,7 +514,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         raise ValueError(f"--size {text} is not HxW, for example --size 240x320 (pixels, height first)")
     return int(sides[1]), int(sides[2])
 
-# %% ../../nbs/95_apps/cli.ipynb #3ff8838b
+# %% ../../nbs/95_apps/cli.ipynb #6990c0de
 @data_app.command("pack")
 def data_pack(
     source: Annotated[Path, typer.Argument(help="a .mat, .csv, .h5 or a folder")],
@@ -535,7 +535,8 @@ def data_pack(
 ) -> None:
     """Pack a dataset of any layout into one HDF5 file; with a progress bar, and all or nothing."""
     wanted = parse_size(size)
-    from advdepth_nb.data.nyu import pack, resplit
+    from advdepth_nb.data.nyu import pack
+    from advdepth_nb.data.samples import resplit
     from advdepth_nb.data.pairs import PackedPairs, pack_pairs
     from advdepth_nb.data.stereo import pack_stereo
 

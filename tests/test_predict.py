@@ -1,0 +1,34 @@
+"""The door for photographs opens fast: whoever only predicts loads neither reports nor statistics nor the trainer."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from advdepth_nb.systems.model_files import save_model
+from advdepth_nb.systems.catalog import experiment
+from advdepth_nb.systems.catalog import SYSTEMS
+
+CODE = """
+import sys
+from advdepth_nb.apps.predict import load, predict_files
+((_, files),) = predict_files(load(sys.argv[1], "cpu"), [sys.argv[2]], sys.argv[3])
+assert all(file.exists() for file in files)
+print(*(name for name in sys.argv[4:] if name in sys.modules))
+"""
+HEAVY = ("seaborn", "scipy.stats", "statsmodels", "lightning", "torchmetrics", "papermill", "advdepth_nb.report",
+         "advdepth_nb.stats", "advdepth_nb.figures")  # fmt: skip
+
+
+@pytest.mark.parametrize("row, system", [("baseline", "depth"), ("baseline", "stereo"), ("colour_l1", "translate")])
+def test_a_prediction_loads_no_report_and_no_trainer(tmp_path, row, system):
+    e = experiment(row, system, "smoke") if system != "depth" else experiment(row, scale="smoke")
+    torch.manual_seed(0)
+    save_model(SYSTEMS[e.system].network(e), e, tmp_path / "run")
+    Image.new("RGB", (64, 48), (90, 120, 60)).save(tmp_path / "a.png")
+    words = [sys.executable, "-c", CODE, tmp_path / "run", tmp_path / "a.png", tmp_path / "out", *HEAVY]
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
