@@ -19,7 +19,7 @@ from ..losses.stereo import copy_out_of_frame, reconstructions, stereo_losses
 # %% auto #0
 __all__ = ['SupervisedDepth', 'StereoDepth', 'Translation']
 
-# %% ../../nbs/80_systems/tasks.ipynb #b2d7d7f1
+# %% ../../nbs/80_systems/tasks.ipynb #f9b1881e
 class SupervisedDepth:
     """RGB in, depth out, measured depth as teacher (Hu et al. 2019; Mehrzadeh et al. 2019 with the adversary)."""
 
@@ -48,7 +48,7 @@ class SupervisedDepth:
         a = self.adversary
         real, fake = prepare_depth(
             batch["depth"], prediction, batch["mask"], batch["quantum"], generator,
-            scale=a.scale, dequantise=a.dequantise, cut=a.cut, requantise=a.requantise,
+            depth_scale=a.depth_scale, dequantize=a.dequantize, mask_holes=a.mask_holes, requantize=a.requantize,
         )  # fmt: skip
         if not a.conditional:
             return real, fake, None
