@@ -17,7 +17,7 @@ from advdepth_nb.study import runs as study
 from advdepth_nb.systems.experiments import PRECISIONS, experiment
 from advdepth_nb.study.runs import load_model, train_run
 from advdepth_nb.systems.slices import SYSTEMS
-from advdepth_nb.training.loop import NotFinite
+from advdepth_nb.training.callbacks import NotFinite
 
 PLAYER = {"adversary.width": 4, "adversary.n_layers": 1}
 TINY = {

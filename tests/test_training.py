@@ -13,7 +13,8 @@ import torch
 from advdepth_nb.systems.experiments import experiment
 from advdepth_nb.study.runs import cost_of_a_step, evaluate_run, hold_out, load_model, train_run
 from advdepth_nb.systems.slices import SYSTEMS
-from advdepth_nb.training.loop import Callback, NotFinite, write_json
+from advdepth_nb.training.callbacks import NotFinite
+from advdepth_nb.training.loop import Callback, write_json
 
 
 @pytest.fixture(scope="module")
