@@ -13,13 +13,13 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 from safetensors.torch import load_file
 
-from advdepth_nb.study import train as study
+from advdepth_nb.study import runs as study
 from advdepth_nb.systems.experiments import PRECISIONS
 from advdepth_nb.systems.catalog import experiment
 from advdepth_nb.systems.model_files import load_model
 from advdepth_nb.study.train import train_run
 from advdepth_nb.systems.catalog import SYSTEMS
-from advdepth_nb.training.loop import NotFinite
+from advdepth_nb.training.callbacks import NotFinite
 
 PLAYER = {"adversary.width": 4, "adversary.n_layers": 1}
 TINY = {

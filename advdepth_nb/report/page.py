@@ -108,7 +108,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["protocol"] = pd.Categorical(table["protocol"], protocols_of(records), ordered=True)
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
 
-# %% ../../nbs/90_report/page.ipynb #bdcbb9e8
+# %% ../../nbs/90_report/page.ipynb #50689b76
 def _number(value: float) -> str:
     """Three decimals, or one from ten upwards."""
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.1f}"
@@ -237,7 +237,7 @@ def caption(records: Records, protocol: str) -> str:
 
 NOTES = {
     ("table1", "report"): (
-        " The discriminator sees predictions that were rounded and given noise as measured depth is (`requantise`), "
+        " The discriminator sees predictions that were rounded and given noise as measured depth is (`requantize`), "
         "which the report's text does not mention; without it, smoothness alone tells them apart."
     ),
     ("stereo", "stereo_gan"): " The discriminator sees real pixels wherever a view has no partner in the other.",

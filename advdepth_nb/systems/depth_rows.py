@@ -102,7 +102,7 @@ DEPTH_SCALES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../../nbs/80_systems/depth_rows.ipynb #c0b14e81
+# %% ../../nbs/80_systems/depth_rows.ipynb #08c24d3c
 def baseline(scale: str, recipe: str) -> Experiment:
     """Hu et al.'s three terms: the row that every other one is measured against."""
     return configure(DepthExperiment, {"log_depth": 1.0, "gradient": 1.0, "surface_normal": 1.0}, DEPTH_RECIPES[recipe], DEPTH_SCALES[scale])
@@ -160,8 +160,8 @@ def adv_conditional(scale: str, recipe: str) -> Experiment:
 def relativistic(scale: str, recipe: str) -> Experiment:
     """A game with a proof of convergence (Huang et al. 2024): relativistic, R1 and R2, no history buffer."""
     e = adv(scale, recipe)
-    player = replace(e.adversary, objective="relativistic", norm="instance", half=False, pool=0, r1=0.1, r2=0.1)
-    return replace(e, adversary=player)
+    player = replace(e.adversary, objective="relativistic", norm="instance", halve_d_loss=False, pool_size=0)
+    return replace(e, adversary=replace(player, r1=0.1, r2=0.1))
 
 
 def baseline_compute(scale: str, recipe: str) -> Experiment:
