@@ -199,9 +199,9 @@ def test_names_that_studies_and_templates_use_are_in_the_library(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("advdepth_nb"):
             for alias in node.names:
                 used += 1
-                if node.module == "advdepth_nb":
-                    modules[alias.asname or alias.name] = importlib.import_module(f"advdepth_nb.{alias.name}")
-                else:
+                try:
+                    modules[alias.asname or alias.name] = importlib.import_module(f"{node.module}.{alias.name}")
+                except ModuleNotFoundError:
                     assert hasattr(importlib.import_module(node.module), alias.name), f"{node.module}.{alias.name}"
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:

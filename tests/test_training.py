@@ -16,7 +16,8 @@ from advdepth_nb.study.evaluate import evaluate_run
 from advdepth_nb.systems.model_files import load_model
 from advdepth_nb.systems.catalog import SYSTEMS
 from advdepth_nb.training.callbacks import NotFinite
-from advdepth_nb.training.loop import Callback, write_json
+from advdepth_nb.training.loop import Callback
+from advdepth_nb.core.files import write_json
 
 
 @pytest.fixture(scope="module")
