@@ -20,7 +20,7 @@ from .records import means
 __all__ = ['DEPTH_METRICS', 'EIGHT_BIT', 'errors', 'aligned', 'line_through', 'at_protocol', 'as_judged', 'score', 'predict_view',
            'summary']
 
-# %% ../../nbs/50_metrics/depth.ipynb #6cc040ed
+# %% ../../nbs/50_metrics/depth.ipynb #b4bc9570
 DEPTH_METRICS = ("rmse", "abs_rel", "log10", "delta1", "delta2", "delta3", "mse", "mae", "sq_rel", "silog")
 
 
@@ -31,7 +31,7 @@ def errors(
     strict: bool = True,  # delta asks for < rather than <=
     divisor: str = "truth",  # of `abs_rel`; or "prediction"
 ) -> dict[str, Tensor]:
-    """All DEPTH_METRICS of maps of equal size and `n_valid`, one value per image, `(B,)`; NaN where nothing is valid."""
+    """DEPTH_METRICS of maps of equal size and `n_valid`, one value per image, `(B,)`; NaN where nothing is valid."""
     n = valid.sum((1, 2, 3))
     mean = lambda values: values.sum((1, 2, 3)) / n  # noqa: E731  (0/0 is NaN, as it should be)
     pred, depth = torch.where(valid, pred, 1.0), torch.where(valid, depth, 1.0)

@@ -253,7 +253,7 @@ def figure4(records: Records) -> Figure:
     margin.grid(alpha=0.3)
     return fig
 
-# %% ../../nbs/90_report/depth.ipynb #cf1db6aa
+# %% ../../nbs/90_report/depth.ipynb #9696b347
 def responses(records: Records) -> pd.DataFrame:
     """One line a run whose weight came from a share: term, share, weight, seed, rmse; empty for other studies.
 
@@ -297,7 +297,7 @@ def write_weights(
     folder: Path | str,
     chosen_on: str = "",  # scale, recipe and data, kept in the file for those who use the weights elsewhere
 ) -> str:
-    """`weights.json`, settings: each term's weight with the lowest mean RMSE, and how many were tried. Says what it did.
+    """`weights.json`, settings: the weight of each term with the lowest mean RMSE, how many were tried. Says what it did.
 
     A trial whose game was not a fair one cannot be chosen. Nothing is written if a term had fewer trials or seeds.
     """

@@ -342,7 +342,7 @@ def one_run(records: Records, row: str) -> Path:
         raise ValueError(f"this study has no complete run of row '{row}'")
     return Path(found.iloc[0]["folder"])
 
-# %% ../../nbs/90_report/page.ipynb #5cbb1309
+# %% ../../nbs/90_report/page.ipynb #fa23d30e
 def plot_curves(history: pd.DataFrame) -> Figure:
     """Terms and gradient shares over steps: every seed faint, the mean strong; one panel a term."""
     terms = [c for c in history if c.startswith("term/")]
@@ -374,7 +374,8 @@ def plot_image_errors(images: pd.DataFrame, system: str = "depth") -> Axes:
     _, ax = plt.subplots(figsize=(8, 2.6), layout="constrained")
     sns.stripplot(part, x="scene", y="error", order=order, ax=ax, color="#36648b", alpha=0.7, size=4)
     ax.axhline(part["error"].mean(), color="0.4", lw=1, ls="--", label="mean over images")
-    ax.set(xlabel=f"{len(order)} scenes, from low to high", ylabel=columns[metric], xticks=[], title=f"protocol {protocol}")
+    ax.set(xlabel=f"{len(order)} scenes, from low to high", ylabel=columns[metric])
+    ax.set(xticks=[], title=f"protocol {protocol}")
     ax.legend(frameon=False)
     return ax
 

@@ -332,7 +332,7 @@ def plot_effects(found: Sequence[Effect], label: str, ax: Axes | None = None) ->
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
-# %% ../../nbs/90_report/verdicts.ipynb #1f7ad468
+# %% ../../nbs/90_report/verdicts.ipynb #823bed0b
 def write_interactions(records: Records, folder: Path | str) -> str:
     """`interactions.csv` of a crossed study, primary endpoints under its first protocol; returns it in Markdown.
 
@@ -350,8 +350,8 @@ def write_interactions(records: Records, folder: Path | str) -> str:
         tables.append(table.assign(metric=metric, protocol=protocol))
         lines = (
             f"`{line.player}` with terms up to {line.constraint}: **{line.word}**, "
-            + (line.unfair or f"its effect on {metric_of(metric).label} changes by {line.change:+.3g} ({line.low:+.3g} to "
-                              f"{line.high:+.3g}; p {line.p_holm:.2g} after Holm)") + "."
+            + (line.unfair or f"its effect on {metric_of(metric).label} changes by {line.change:+.3g} "
+                              f"({line.low:+.3g} to {line.high:+.3g}; p {line.p_holm:.2g} after Holm)") + "."
             for line in table.itertuples()
         )  # fmt: skip
         left_out = shared_images(records, protocol, metric)[1]
