@@ -188,7 +188,7 @@ NOT_RUN_HERE = sorted(p for folder in ("studies", "runs") for p in (ROOT / "nbs"
 @pytest.mark.parametrize("path", NOT_RUN_HERE, ids=lambda p: p.stem)
 def test_names_that_studies_and_templates_use_are_in_the_library(path):
     """Studies take too long to be run by tests, and templates run within whole studies: a renamed name shows here."""
-    import importlib
+    import importlib.util
 
     import nbformat
 
@@ -199,10 +199,11 @@ def test_names_that_studies_and_templates_use_are_in_the_library(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("advdepth_nb"):
             for alias in node.names:
                 used += 1
-                try:
-                    modules[alias.asname or alias.name] = importlib.import_module(f"{node.module}.{alias.name}")
-                except ModuleNotFoundError:
-                    assert hasattr(importlib.import_module(node.module), alias.name), f"{node.module}.{alias.name}"
+                if node.module == "advdepth_nb":
+                    modules[alias.asname or alias.name] = importlib.import_module(f"advdepth_nb.{alias.name}")
+                else:
+                    name = f"{node.module}.{alias.name}"  # of a package, a name may be a module not imported yet
+                    assert hasattr(importlib.import_module(node.module), alias.name) or importlib.util.find_spec(name)
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
             assert hasattr(modules[node.value.id], node.attr), f"{node.value.id}.{node.attr}"

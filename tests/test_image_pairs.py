@@ -17,11 +17,13 @@ from advdepth_nb.core.colors import (
     PALETTES, chroma_to_network, decode, from_network, gray_of, lab_from_network, lab_to_rgb, lightness_to_network,
     paint, rgb_to_lab, to_network,
 )  # fmt: skip
+from advdepth_nb.data.nyu import PackedDepth, open_source
+from advdepth_nb.data.packed import DATA_FORMAT
 from advdepth_nb.data.pairs import PackedPairs, open_pairs, pack_pairs
 from advdepth_nb.data.rendered import pack_fields, pack_rooms
-from advdepth_nb.data.samples import Sample
+from advdepth_nb.data.samples import Sample, identity
 from advdepth_nb.metrics.images import IMAGE_PROTOCOLS, score_images
-from advdepth_nb.data.stereo import StereoSource, pack_stereo
+from advdepth_nb.data.stereo import PackedStereo, StereoSource, open_stereo, pack_stereo
 
 
 def photo(seed: int = 0, height: int = 16, width: int = 24) -> np.ndarray:
@@ -260,6 +262,34 @@ def test_a_damaged_file_is_named(tmp_path):
     with h5py.File(lacking, "a") as file:
         del file["train/target"]
     assert "has no field 'target'" in message(lambda: PackedPairs(lacking))
+
+
+def test_packed_files_of_a_newer_and_of_an_older_format(tmp_path):
+    """All three forms, through every door: a newer file is refused in one sentence, one without a format is read."""
+    for i in range(3):
+        write(tmp_path / f"photos/{i}.png", photo(i, 24, 32))
+    sizes = {"train_size": (24, 32), "test_size": (24, 32), "progress": False}
+    files = {
+        "pairs": (pack_pairs(tmp_path / "photos", tmp_path / "p.h5", None, "colour", test_every=0, progress=False),
+                  [PackedPairs]),
+        "depth": (pack_rooms(tmp_path / "d.h5", 1, 1, 1, **sizes), [PackedDepth, open_source, PackedPairs]),
+        "stereo": (pack_fields(tmp_path / "s.h5", 1, 1, 1, **sizes, world="room"), [PackedStereo, open_stereo]),
+    }  # fmt: skip
+    assert PackedPairs(files["pairs"][0]).source_digest == identity(tmp_path / "photos")
+    for path, doors in files.values():
+        assert all(len(door(path)) for door in doors)
+        for change in ({"data_format": DATA_FORMAT + 1}, {}):
+            copy = tmp_path / "copy.h5"
+            copy.write_bytes(path.read_bytes())
+            with h5py.File(copy, "a") as file:
+                del file.attrs["data_format"], file.attrs["source_digest"]
+                file.attrs.update(change)
+            for door in doors:
+                if change:
+                    told = message(lambda door=door: door(copy))  # noqa: B023
+                    assert told.startswith(f"{copy} was written by a newer advdepth_nb (data format 3, this one reads")
+                else:
+                    assert len(door(copy)) == len(door(path)) and getattr(door(copy), "data_format", 1) == 1
 
 
 def test_field_photographs_with_panicles(real_data, tmp_path):

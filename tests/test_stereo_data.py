@@ -2,10 +2,8 @@
 
 import json
 import shutil
-import sys
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -17,6 +15,7 @@ from torchvision import datasets as oracles
 from advdepth_nb.data import stereo as stereo_data
 from advdepth_nb.data.augment import STEREO_AUGMENT, stereo_batch
 from advdepth_nb.core.geometry import depth_from_disparity, in_frame, warp
+from advdepth_nb.data import rendered as worlds
 from advdepth_nb.data.rendered import pack_fields
 from advdepth_nb.data.stereo import PackedStereo, open_stereo, pack_stereo, read_pfm, resize_stereo
 
@@ -290,12 +289,12 @@ def rendered(scene, view, size, device="cpu"):
 
 
 def test_a_field_arrives_whole(tmp_path, monkeypatch):
-    field = SimpleNamespace(field=rendered, CLASSES=("sky", "soil", "stalk", "leaf"))
-    monkeypatch.setitem(sys.modules, "advdepth_nb.scenes.fields", field)
+    monkeypatch.setattr(worlds, "field", rendered)
     out = pack_fields(tmp_path / "f.h5", 2, 1, 1, train_size=(16, 64), test_size=(16, 64), progress=False)
     data = PackedStereo(out)
     given, item = rendered(1, 0, (16, 64)), data[1]
-    assert data.classes == field.CLASSES and data.layout == "procedural sorghum field" and data.division == "by scene"
+    assert data.classes == ("sky", "soil", "stalk", "leaf")
+    assert data.layout == "procedural sorghum field" and data.division == "by scene"
     assert data.fields == ("disparity", "occluded", "out_of_frame", "segmentation") and data.unknown == 0
     assert all(torch.equal(item[key], given[key]) and item[key].dtype == given[key].dtype for key in data.fields)
     assert torch.equal(item["left"], given["left"].mul(255).round().byte())
@@ -305,17 +304,14 @@ def test_a_field_arrives_whole(tmp_path, monkeypatch):
     assert np.array_equal(pair.segmentation, given["segmentation"][0]) and pair.focal == 50
     small = resize_stereo(pair, (8, 32))
     assert set(np.unique(small.segmentation)) == {0, 2} and small.focal == 25 and (small.disparity == 1.5).all()
-    monkeypatch.setattr(
-        field, "field", lambda **given: rendered(**given) | {"disparity": torch.full((1, 16, 64), -1.0)}
-    )
+    negative = {"disparity": torch.full((1, 16, 64), -1.0)}
+    monkeypatch.setattr(worlds, "field", lambda **given: rendered(**given) | negative)
     wrong(lambda: pack_fields(tmp_path / "g.h5", 1, 1, 1, (16, 64), (16, 64), progress=False), "field-0/0", "negate")
     assert not (tmp_path / "g.h5").exists() and not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize("world", ["room", "field"])
 def test_worlds_are_exact_pairs(tmp_path, world):
-    if world == "field":
-        pytest.importorskip("advdepth_nb.scenes.fields")
     sizes = {"train_size": (64, 128), "test_size": (96, 192)}
     out = pack_fields(tmp_path / "w.h5", 2, 1, 2, **sizes, world=world, workers=2, progress=False)
     train, test = PackedStereo(out), PackedStereo(out, "test")
