@@ -255,7 +255,7 @@ def figure4(records: Records) -> Figure:
     margin.grid(alpha=0.3)
     return fig
 
-# %% ../../nbs/90_report/depth.ipynb #9b80b25c
+# %% ../../nbs/90_report/depth.ipynb #d5198b2c
 def responses(records: Records) -> pd.DataFrame:
     """One line a run whose weight came from a share: term, share, weight, seed, rms; empty for other studies.
 
@@ -275,7 +275,7 @@ def _told(folder: str, name: str) -> dict[str, Any]:
 
 
 def plot_responses(table: pd.DataFrame) -> Figure:
-    """rms over the share asked for, one panel a term: seeds as points (a cross: an unhealthy GAN), their mean as a line."""
+    """rms over the share asked for, one panel a term: seeds as points (a cross: unhealthy), their mean as a line."""
     terms = list(table["term"].unique())
     fig, axes = plt.subplots(
         1, len(terms), figsize=(2.9 * len(terms), 2.9), sharey=True, layout="constrained", squeeze=False

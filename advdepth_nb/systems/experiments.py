@@ -290,7 +290,7 @@ DEPTH_SCALES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../../nbs/80_systems/experiments.ipynb #b4e7fac3
+# %% ../../nbs/80_systems/experiments.ipynb #f02c11bc
 Row = Callable[[str, str], Experiment]
 
 
@@ -363,7 +363,8 @@ def adv_conditional(scale: str, recipe: str) -> Experiment:
 def relativistic(scale: str, recipe: str) -> Experiment:
     """A game with a proof of convergence (Huang et al. 2024): relativistic, R1 and R2, no history buffer."""
     e = adv(scale, recipe)
-    player = replace(e.adversary, objective="relativistic", norm="instance", halve_d_loss=False, pool_size=0, r1=0.1, r2=0.1)
+    game = {"objective": "relativistic", "halve_d_loss": False, "pool_size": 0}
+    player = replace(e.adversary, **game, norm="instance", r1=0.1, r2=0.1)
     return replace(e, adversary=player)
 
 

@@ -230,7 +230,7 @@ class GANHealth:
     means: dict[str, float | None] = field(default_factory=dict)  # of the last half of the checks; None: not finite
     thresholds: Gates = Gates()
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #d7703b7f
+# %% ../../nbs/60_training/gan_monitor.ipynb #ef80ef4b
 def gan_health(
     checks: pd.DataFrame,  # a `GANMonitor`'s table: step, real, fake, share, ratio
     settings: AdversarySettings,  # of the run
@@ -247,7 +247,7 @@ def gan_health(
         reasons.append(f"not finite: the checks' {' and '.join(odd)}")
     if "saturated" not in exempt and min(means["real"], means["fake"]) >= gates.saturated:
         told = f"{means['real']:.3f} of real and {means['fake']:.3f} of fake held-out patches are told apart"
-        reasons.append(f"saturated: {told}, and from {gates.saturated:g} of both the discriminator is saturated")
+        reasons.append(f"saturated: {told}; of both, {gates.saturated:g} is too much")
     if "negligible_gradient" not in exempt and means["share"] < gates.negligible_gradient:
         share = f"{means['share']:.2g}, below {gates.negligible_gradient:g}"
         reasons.append(f"negligible gradient: the adversarial fraction is {share}")

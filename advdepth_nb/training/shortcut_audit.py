@@ -35,7 +35,7 @@ def divide_scenes(
     kept = {distinct[i] for i in chosen}
     return tuple([i for i, name in enumerate(names) if (name in kept) is side] for side in (False, True))
 
-# %% ../../nbs/60_training/shortcut_audit.ipynb #92edb9cb
+# %% ../../nbs/60_training/shortcut_audit.ipynb #b70c63c7
 def audit(
     real: Tensor,  # (N,C,H,W) as the discriminator is to see it
     other: Tensor,  # (N,C,H,W) of the same scenes in the same order, the way a fake goes
@@ -47,7 +47,8 @@ def audit(
     scenes: Sequence[Any] | None = None,  # one name for each of the N; default: all differ
 ) -> pd.DataFrame:
     """Accuracy on held-out scenes of discriminators trained on the rest: `seed`, `real`, `fake`, `accuracy`."""
-    found = [train_probe_discriminator(real, other, settings, steps, seed, batch, held_out, scenes)[1] for seed in seeds]
+    how = lambda seed: (settings, steps, seed, batch, held_out, scenes)  # noqa: E731
+    found = [train_probe_discriminator(real, other, *how(seed))[1] for seed in seeds]
     return pd.DataFrame({"seed": seed, **accuracy} for seed, accuracy in zip(seeds, found))
 
 
@@ -90,12 +91,12 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     half = student.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
     return values.mean(), values.mean() - half, values.mean() + half
 
-# %% ../../nbs/60_training/shortcut_audit.ipynb #5aa002d3
+# %% ../../nbs/60_training/shortcut_audit.ipynb #974d0d4f
 def saliency(
     adversary: Adversary,
     x: Tensor,  # (B,C,H,W), as it was shown
 ) -> Tensor:
-    """Size of the score's gradient at each pixel, `(B,1,H,W)`: where the discriminator checks."""
+    """Size of the score's gradient at each pixel, `(B,1,H,W)`: where the discriminator looks."""
     slope = score_gradients(adversary.exact_score, x).view_as(x)
     return slope.detach().norm(dim=1, keepdim=True)
 
