@@ -101,9 +101,9 @@ def check(folder, budget, e, reference):
     odd = first[(first["here"] - first["float32"]).abs() > relative * first["float32"].abs() + absolute]
     assert odd.index.difference(["adversary/accuracy", "adversary/gradient_norm"]).empty, odd
     if "adversarial" in e.losses:
-        looks = pd.read_parquet(folder / "looks.parquet")
-        assert len(looks) == 3 and looks.notna().all(axis=None) and (folder / "fairness.json").exists()
-        assert (looks["share"] > 0).all() == (looks["ratio"] > 0).all() == (e.adversary.placebo != "detached")
+        checks = pd.read_parquet(folder / "gan_monitor.parquet")
+        assert len(checks) == 3 and checks.notna().all(axis=None) and (folder / "gan_health.json").exists()
+        assert (checks["share"] > 0).all() == (checks["ratio"] > 0).all() == (e.adversary.placebo != "detached")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def same_when_resumed(e, packed, folder):
     scale = torch.load(folder / "parts" / "checkpoint.pt", weights_only=True)["run"]["precision"].get("scale")
     train_run(e, packed, folder / "parts", device="cpu")
     whole, parts = (load_file(folder / name / "model.safetensors") for name in ("whole", "parts"))
-    a, b = (pd.read_parquet(folder / name / "looks.parquet") for name in ("whole", "parts"))
+    a, b = (pd.read_parquet(folder / name / "gan_monitor.parquet") for name in ("whole", "parts"))
     pd.testing.assert_frame_equal(a, b, check_exact=True)
     return all(torch.equal(whole[k], parts[k]) for k in whole), scale
 
@@ -186,7 +186,7 @@ def test_a_loss_scale_that_is_too_large_is_lowered(packed, tmp_path, float16_on_
     assert 2.0**50 < state["precision"]["scale"] < 2.0**60
     assert all(of["step"] == 0 for of in state["optimizer"]["state"].values())  # Adam's count of steps taken
     assert pd.read_parquet(tmp_path / "history.parquet").filter(regex="share/|term/|total").notna().all(axis=None)
-    assert pd.read_parquet(tmp_path / "looks.parquet").notna().all(axis=None)
+    assert pd.read_parquet(tmp_path / "gan_monitor.parquet").notna().all(axis=None)
 
 
 def test_a_loss_scale_below_one_ends_the_run(packed, tmp_path, float16_on_cpu):

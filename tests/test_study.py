@@ -49,8 +49,9 @@ def test_a_killed_study_is_finished_by_the_same_command(study):
             assert (run / name).exists(), f"{row}: {name}"
         assert not list(run.glob("*.running.ipynb")) and not list(run.glob(".*part"))
     adv = folder / "runs" / "adv" / "seed=0"
-    assert json.loads((adv / "fairness.json").read_text())["looks"] == len(pd.read_parquet(adv / "looks.parquet")) == 12
-    assert (adv / "fairness.png").stat().st_size > 5000
+    checks = pd.read_parquet(adv / "gan_monitor.parquet")
+    assert json.loads((adv / "gan_health.json").read_text())["checks"] == len(checks) == 12
+    assert (adv / "gan_health.png").stat().st_size > 5000
     budget = json.loads((adv / "metrics.json").read_text())["budget"]
     assert budget["generator_steps"] == budget["discriminator_steps"] == 12 and budget["images"] == 48
 

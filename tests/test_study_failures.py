@@ -98,7 +98,9 @@ with FileLock(folder.with_name(f".{folder.name}.lock")):
     assert process.wait() == 0 and not list(run.folder.glob(".*.part"))
 
 
-@pytest.mark.parametrize("name", ["budget.json", "model.json", "model.safetensors", "checkpoint.pt", "looks.parquet"])
+@pytest.mark.parametrize(
+    "name", ["budget.json", "model.json", "model.safetensors", "checkpoint.pt", "gan_monitor.parquet"]
+)
 @pytest.mark.parametrize("left", [0, 40], ids=["empty", "truncated"])
 def test_what_a_power_cut_left_empty_does_not_block_its_row(planned, name, left):
     run, executed = planned

@@ -195,4 +195,4 @@ def test_data_without_a_test_split_is_trained_on_unwatched(packed, tmp_path):
         source.copy("train", target)
     e = replace(experiment("adv", scale="smoke", settings={"start": ""}), epochs=1)
     budget = train_run(e, alone, tmp_path / "run", device="cpu")
-    assert budget["discriminator_steps"] == 2 and not (tmp_path / "run" / "fairness.json").exists()
+    assert budget["discriminator_steps"] == 2 and not (tmp_path / "run" / "gan_health.json").exists()

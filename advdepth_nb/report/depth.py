@@ -253,7 +253,7 @@ def figure4(records: Records) -> Figure:
     margin.grid(alpha=0.3)
     return fig
 
-# %% ../../nbs/90_report/depth.ipynb #9696b347
+# %% ../../nbs/90_report/depth.ipynb #9e2caf8e
 def responses(records: Records) -> pd.DataFrame:
     """One line a run whose weight came from a share: term, share, weight, seed, rmse; empty for other studies.
 
@@ -264,8 +264,8 @@ def responses(records: Records) -> pd.DataFrame:
     for run in records.runs[records.runs["row"].isin(network_rows(records))].itertuples():
         for term, share in _told(run.folder, "model.json")["experiment"].get("shares", {}).items():
             weight, alone = _told(run.folder, "weights.json")[term], rms.get(("log_depth", run.seed), np.nan)
-            lines.append((term, share, weight, run.seed, rms[run.row, run.seed], alone, run.unfair))
-    return pd.DataFrame(lines, columns=["term", "share", "weight", "seed", "rmse", "alone", "unfair"])
+            lines.append((term, share, weight, run.seed, rms[run.row, run.seed], alone, run.gan_health))
+    return pd.DataFrame(lines, columns=["term", "share", "weight", "seed", "rmse", "alone", "gan_health"])
 
 
 def _told(folder: str, name: str) -> dict[str, Any]:
@@ -273,7 +273,7 @@ def _told(folder: str, name: str) -> dict[str, Any]:
 
 
 def plot_responses(table: pd.DataFrame) -> Figure:
-    """RMSE over the share asked for, one panel a term: seeds as points (a cross: unfair), their mean as a line."""
+    """RMSE over the share asked for, one panel a term: seeds as points (a cross: unhealthy), their mean as a line."""
     terms = list(table["term"].unique())
     fig, axes = plt.subplots(
         1, len(terms), figsize=(2.9 * len(terms), 2.9), sharey=True, layout="constrained", squeeze=False
@@ -281,7 +281,7 @@ def plot_responses(table: pd.DataFrame) -> Figure:
     for ax, term in zip(axes[0], terms):
         part = table[table["term"] == term].sort_values("share")
         for valid, marker in ((True, "o"), (False, "x")):
-            some = part[(part["unfair"] == "") == valid]
+            some = part[(part["gan_health"] == "") == valid]
             ax.plot(some["share"], some["rmse"], marker, color="0.65", ms=4)
         ax.plot(part.groupby("share")["rmse"].mean(), "o-", color="C0", ms=5)
         ax.axhline(part["alone"].mean(), color="0.4", lw=1, ls="--")
@@ -306,7 +306,7 @@ def write_weights(
         path.unlink(missing_ok=True)
         told = ", ".join(f"{term} {len(part)}" for term, part in table.groupby("term"))
         return f"No weights are chosen, since terms had unequal numbers of runs ({told}); run the same command again."
-    fair = table.groupby(["term", "share"])["unfair"].transform("max") == ""  # with every seed
+    fair = table.groupby(["term", "share"])["gan_health"].transform("max") == ""  # with every seed
     mean = table[fair].groupby(["term", "share"])[["weight", "rmse"]].mean().reset_index()
     best = mean.loc[mean.groupby("term")["rmse"].idxmin()].set_index("term")["weight"]
     chosen = {f"losses.{term}": f"{weight:.4g}" for term, weight in best.items()}

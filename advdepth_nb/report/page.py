@@ -108,7 +108,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["protocol"] = pd.Categorical(table["protocol"], protocols_of(records), ordered=True)
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
 
-# %% ../../nbs/90_report/page.ipynb #50689b76
+# %% ../../nbs/90_report/page.ipynb #d316873d
 def _number(value: float) -> str:
     """Three decimals, or one from ten upwards."""
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.1f}"
@@ -221,8 +221,8 @@ def caption(records: Records, protocol: str) -> str:
         text += f" {given}"
     if len(makers := sorted(set(budget.get("made_by", [])))) > 1:
         text += f" Not like for like, since made by {' and by '.join(makers)}: run all rows again with one command."
-    if unfair := sorted(set(budget.loc[budget["unfair"] != "", "row"])):
-        text += f" Invalid, since the game was not a fair one (see the verdicts): `{'`, `'.join(unfair)}`."
+    if invalid := sorted(set(budget.loc[budget["gan_health"] != "", "row"])):
+        text += f" Invalid, since the GAN was not healthy (see the verdicts): `{'`, `'.join(invalid)}`."
     if on_adversary := NOTES.get((study_of(records), records.runs["recipe"].iloc[0])):
         text += on_adversary
     if records.missing:

@@ -96,13 +96,13 @@ def unreferenced(records: Records, protocol: str) -> str:
         for reference, compared in STUDIES[study_of(records)].families(there) if reference not in there
     )  # fmt: skip
 
-# %% ../../nbs/90_report/verdicts.ipynb #64a58dc5
+# %% ../../nbs/90_report/verdicts.ipynb #be51b4b7
 def unfair_rows(records: Records) -> dict[str, str]:
     """Rows with a run whose game was not a fair one, and why."""
-    runs = records.runs[records.runs["unfair"] != ""]
+    runs = records.runs[records.runs["gan_health"] != ""]
     return {
         row: f"in {len(part)} of {(records.runs['row'] == row).sum()} runs the game was not a fair one ({why})"
-        for row, part in runs.groupby("row") for why in [part["unfair"].iloc[0]]
+        for row, part in runs.groupby("row") for why in [part["gan_health"].iloc[0]]
     }  # fmt: skip
 
 # %% ../../nbs/90_report/verdicts.ipynb #d90d3bf4

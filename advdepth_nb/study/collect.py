@@ -17,13 +17,13 @@ from ..systems.model_files import damaged
 # %% auto #0
 __all__ = ['Records', 'collect']
 
-# %% ../../nbs/85_study/collect.ipynb #27f5245a
+# %% ../../nbs/85_study/collect.ipynb #07199696
 @dataclass(frozen=True)
 class Records:
     """All that a finished or half-finished study has to say."""
 
     images: pd.DataFrame  # long: study, row, seed, dataset, split, scene, image, protocol, metric, value, n_valid
-    runs: pd.DataFrame  # a line a run: row, seed, folder, system, scale, recipe, start, unfair (why), and the budget
+    runs: pd.DataFrame  # a line a run: row, seed, folder, system, scale, recipe, start, gan_health ("" or why not), budget
     history: pd.DataFrame  # row, seed, step and whatever History logged
     missing: list[str]  # "row seed n" begun or failed, but not complete
 
@@ -45,10 +45,10 @@ def collect(folder: Path | str) -> Records:
         images.append(current_names(check_records(pd.read_parquet(path), f"{path}: the records")))
         declared = json.loads((run / "model.json").read_text(encoding="utf-8"))["experiment"]
         known = {name: declared[name] for name in ("system", "scale", "recipe", "start")}
-        fair = json.loads((run / "fairness.json").read_text("utf-8")) if (run / "fairness.json").exists() else {}
-        if "adversarial" in declared["losses"] and not fair:
-            fair = {"reasons": ["nobody watched the game: the data has no images to watch it by"]}
-        known |= {"unfair": "; ".join(fair.get("reasons", []))}
+        health = json.loads((run / "gan_health.json").read_text("utf-8")) if (run / "gan_health.json").exists() else {}
+        if "adversarial" in declared["losses"] and not health:
+            health = {"reasons": ["no held-out images, so GAN health could not be checked"]}
+        known |= {"gan_health": "; ".join(health.get("reasons", []))}
         device = told["budget"]["device"].split(" ")[0]
         ran = "32-true" if device == "cpu" else declared["precision"]  # where an older run does not say so
         known |= {"precision": (precision := told["budget"].get("precision", ran))}

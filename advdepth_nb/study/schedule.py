@@ -26,7 +26,7 @@ from ..core.files import sole_writer, write_json
 # %% auto #0
 __all__ = ['RESUMED_FROM', 'TRAINED', 'run_one', 'progress_file', 'scoring_progress', 'run_plan', 'packed_files']
 
-# %% ../../nbs/85_study/schedule.ipynb #0338f8b9
+# %% ../../nbs/85_study/schedule.ipynb #a969e98d
 def run_one(
     plan: Plan,
     run: Run,
@@ -58,7 +58,7 @@ def run_one(
     execute_notebook("evaluate", run.folder / "evaluate.ipynb", common, kernel)
 
 
-RESUMED_FROM = ("checkpoint.pt", "history.parquet", "looks.parquet", "weights.json", "best.pt")
+RESUMED_FROM = ("checkpoint.pt", "history.parquet", "gan_monitor.parquet", "weights.json", "best.pt")
 TRAINED = ("budget.json", "model.json", "model.safetensors", "train.ipynb")
 
 
