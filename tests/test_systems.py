@@ -120,10 +120,10 @@ def test_depth_is_scored_where_the_rig_is_known_and_only_there(fields):
     z = data.focal[0] / data.doffs.new_tensor(0.1 * data.size[1]) * data.baseline[0]
     truth = data.focal[0] * data.baseline[0] / data[0]["disparity"]
     kept = (data[0]["disparity"] > 0) & ~data[0]["out_of_frame"] & (truth < 80)
-    _, scores = system.scores(net, e, data, 0, "all", False)
+    [(_, scores)] = system.scores(net, e, data, 0, ["all"])
     assert abs(scores["depth_abs_rel"].item() - ((z - truth).abs() / truth)[kept].mean().item()) < 1e-4
     data.focal = data.focal * float("nan")
-    _, unknown = system.scores(net, e, data, 0, "all", False)
+    [(_, unknown)] = system.scores(net, e, data, 0, ["all"])
     assert set(scores) - set(unknown) == {"depth_abs_rel", "depth_rmse", "depth_delta1"}
     assert all(torch.equal(unknown[name], scores[name]) for name in unknown)
 
@@ -133,7 +133,7 @@ def test_a_classifier_is_judged_as_a_painter_is(fields):
     data = system.dataset(fields, "test", e)
     e = replace(e, size=(32, 64), classes=4)  # half the data's: what is judged was resized
     net = system.network(e).fit(system.dataset(fields, "train", e))
-    _, judged = system.scores(net, e, data, 0, "segment", False)
+    [(_, judged)] = system.scores(net, e, data, 0, ["segment"])
     painted = paint(system.paint(net, e, data[0]["input"][None]), data.palette)
     alike = score_segment(painted, data[0]["labels"][None], data.palette)
     assert all(torch.equal(judged[name].nan_to_num(-1), alike[name].nan_to_num(-1)) for name in alike)
@@ -167,7 +167,7 @@ def test_rooms_have_classes_to_learn(worlds, tmp_path, monkeypatch):
     train_run(replace(e, epochs=1), packed, tmp_path / "run", device="cpu")
     net, trained = load_model(tmp_path / "run")
     test = SYSTEMS["translation"].dataset(packed, "test", trained)
-    _, scores = SYSTEMS["translation"].scores(net.eval(), trained, test, 0, "segment", False)
+    [(_, scores)] = SYSTEMS["translation"].scores(net.eval(), trained, test, 0, ["segment"])
     assert trained.classes == 4 and {"iou_floor", "iou_wall", "iou_ceiling", "iou_object"} < set(scores)
 
 

@@ -572,20 +572,21 @@ def own_resolution_f1(
     counts = ratio_edges(pred, depth, mask, torch.zeros_like(depth, dtype=torch.long))
     return over_thresholds(precision_recall_f1(counts)[2][:, 0])
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #aff72877
+# %% ../../nbs/50_metrics/boundaries.ipynb #a9598b21
 def score_boundaries(
     pred: Tensor,  # (B,1,h,w) metres, at the network's resolution
     depth: Tensor,  # (B,1,H,W) metres, at the source's resolution; 0 = unknown
     protocol: Protocol,
     camera: Camera,  # of the source, at any resolution
     exact: bool = False,  # the depth is a world's, so that kinds of edges can be told apart in it
+    judged: tuple[Tensor, Tensor, Tensor] | None = None,  # what `as_judged` gives of the three, where it is known
 ) -> dict[str, Tensor]:
     """`boundary_scores` of each image under the protocol, `(B,)`; the same pixels count as in `metrics.score`.
 
     Beside them `si_f1@own`, at the resolution of the prediction.
     """
     own = own_resolution_f1(pred, depth, protocol)
-    pred, depth, valid = as_judged(pred, depth, protocol)
+    pred, depth, valid = judged or as_judged(pred, depth, protocol)
     top, bottom, left, right = protocol.box
     camera = camera.resized(*protocol.frame).cropped(top, left, bottom - top, right - left)
     kinds = edge_kinds(torch.where(valid, depth, 1.0), valid, camera) if exact else None

@@ -148,7 +148,7 @@ def score_disparity(
     pred, valid = at_truth(fraction, truth, protocol, occluded, out_of_frame)
     return disparity_errors(pred, truth.float(), valid)
 
-# %% ../../nbs/50_metrics/disparity.ipynb #7d072bb7
+# %% ../../nbs/50_metrics/disparity.ipynb #88dd81de
 def post_process(
     direct: Tensor,  # (B,1,h,w) prediction for the image
     mirrored: Tensor,  # (B,1,h,w) prediction for the mirrored image, as the network gave it
@@ -166,16 +166,16 @@ def predict_disparity(
         [Tensor], Tensor | Sequence[Tensor]
     ],  # (B,3,h,w) in 0-1 -> (B,C,h,w) of the width, or such at several scales, finest first
     left: Tensor,  # (B,3,h,w) in 0-1, at the network's size
-    protocol: DisparityProtocol,
+    post_processed: bool = False,  # blended with that of the mirrored image
 ) -> Tensor:
-    """The left disparity at the finest scale, `(B,1,h,w)` of the width, post-processed if the protocol says so."""
+    """The left disparity at the finest scale, `(B,1,h,w)` of the width."""
 
     def once(image: Tensor) -> Tensor:
         out = net(image)
         return (out if isinstance(out, Tensor) else out[0])[:, :1]
 
     direct = once(left)
-    return post_process(direct, once(left.flip(-1))) if protocol.post_process else direct
+    return post_process(direct, once(left.flip(-1))) if post_processed else direct
 
 # %% ../../nbs/50_metrics/disparity.ipynb #7e3c6236
 PUBLISHED_MAE = 9.28  # per cent; the project page of the stereo system, on MPI Sintel

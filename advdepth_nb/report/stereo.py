@@ -37,14 +37,14 @@ __all__ = ['views', 'show_disparity', 'show_difference', 'plot_predictions', 'th
            'figure_all', 'smoothed', 'smoothing', 'turn', 'turns_in_words', 'figure7', 'figure_errors',
            'figure_network']
 
-# %% ../../nbs/90_report/stereo.ipynb #0ddb993a
+# %% ../../nbs/90_report/stereo.ipynb #75d0ad1d
 def views(net: nn.Module, e: StereoExperiment, data: PackedStereo, index: int) -> dict[str, np.ndarray]:
     """Left view and its reconstruction (H,W,3) 0-1; true disparity, prediction and error (H,W) px, unknown NaN."""
     pair = data[index]
     protocol = SYSTEMS["stereo"].protocol("all")
     left, right = (pair[side][None].float() / 255 for side in ("left", "right"))
     with torch.no_grad():
-        fraction = predict_disparity(net.eval(), at_network_size(pair["left"][None], e.size), protocol)
+        fraction = predict_disparity(net.eval(), at_network_size(pair["left"][None], e.size))
     truth = pair["disparity"][None] if "disparity" in pair else torch.zeros_like(left[:, :1])
     frame = pair["out_of_frame"][None] if "out_of_frame" in pair else None
     prediction, valid = at_truth(fraction, truth, protocol, out_of_frame=frame)

@@ -17,13 +17,13 @@ from ..systems.model_files import damaged
 # %% auto #0
 __all__ = ['Records', 'collect']
 
-# %% ../../nbs/85_study/collect.ipynb #07199696
+# %% ../../nbs/85_study/collect.ipynb #5a09a75f
 @dataclass(frozen=True)
 class Records:
     """All that a finished or half-finished study has to say."""
 
     images: pd.DataFrame  # long: study, row, seed, dataset, split, scene, image, protocol, metric, value, n_valid
-    runs: pd.DataFrame  # a line a run: row, seed, folder, system, scale, recipe, start, gan_health ("" or why not), budget
+    runs: pd.DataFrame  # a line a run: row, seed, folder, system, scale, recipe, start, gan_health ("" or why not) ...
     history: pd.DataFrame  # row, seed, step and whatever History logged
     missing: list[str]  # "row seed n" begun or failed, but not complete
 

@@ -30,7 +30,7 @@ from ..core.files import sole_writer, write_atomically, write_json
 # %% auto #0
 __all__ = ['evaluate_model', 'summaries', 'by_metric', 'evaluate_run']
 
-# %% ../../nbs/85_study/evaluate.ipynb #12e8c874
+# %% ../../nbs/85_study/evaluate.ipynb #e43ac156
 def evaluate_model(
     net: nn.Module,
     e: Experiment,
@@ -43,15 +43,14 @@ def evaluate_model(
 ) -> pd.DataFrame:
     """The long table of records for every image of `data` under every protocol."""
     system = SYSTEMS[e.system]
-    net = net.to(pick_device(device)).eval()
+    net, asked = net.to(pick_device(device)).eval(), protocols or system.protocols_for(e, data)
     scored, told = {}, float("-inf")  # images of one protocol that have the same metrics become one table, at the end
     with torch.no_grad():
         for i in range(len(data)):
             if say and time.monotonic() - told >= 1:
                 told = time.monotonic()
                 say(i / len(data), f"scoring {i + 1}/{len(data)}")
-            for name in protocols or system.protocols_for(e, data):
-                protocol, scores = system.scores(net, e, data, i, name, flip)
+            for protocol, scores in system.scores(net, e, data, i, asked, flip):
                 scored.setdefault((protocol.name, *scores), (protocol, []))[1].append((i, scores))
     tables = []
     for protocol, found in scored.values():
