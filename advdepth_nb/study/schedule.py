@@ -122,7 +122,7 @@ def read_progress(run: Run) -> tuple[float, str]:
     except (FileNotFoundError, json.JSONDecodeError):
         return 0.0, "starting"
 
-# %% ../../nbs/85_study/schedule.ipynb #7337ccd7
+# %% ../../nbs/85_study/schedule.ipynb #a2ecf37a
 def run_one(
     plan: Plan,
     run: Run,
@@ -143,7 +143,8 @@ def run_one(
         run.write()
         trained = _is_trained(run, tell)
     common = {
-        "data": str(packed.resolve()), "out": str(run.folder.resolve()), "device": plan.device, "threads": threads
+        "data": str(packed.resolve()), "out": str(run.folder.resolve()), "device": plan.device, "threads": threads,
+        "code": run.code,
     }  # fmt: skip
     if not trained:
         begin = str(run.start.resolve()) if run.start else ""
