@@ -30,7 +30,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'chosen_weights', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any',
            'parse_size', 'data_pack', 'data_info', 'main']
 
-# %% ../../nbs/95_apps/cli.ipynb #c08660ee
+# %% ../../nbs/95_apps/cli.ipynb #617a12be
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -155,12 +155,12 @@ def _report(folder: Path, packed: dict[str, Path], refresh: bool | None = None) 
 
     made, newest = folder / "report.ipynb", [f.stat().st_mtime for f in folder.glob("runs/*/seed=*/metrics.json")]
     found = collect(folder)
-    study, system = study_of(found), found.runs["system"].iloc[0]
+    study = study_of(found)
     if refresh or not made.exists() or max(newest) > made.stat().st_mtime:
         typer.echo("making the report")
         begun = time.time()
         where = {task: str(path.resolve()) for task, path in packed.items()}
-        execute_notebook(f"report_{system}", made, {"folder": str(folder.resolve()), "data": where})
+        execute_notebook("report", made, {"folder": str(folder.resolve()), "data": where})
         for old in [*folder.glob("*.png"), *folder.glob("*.pdf")]:
             if old.stat().st_mtime < begun - 2:  # a picture of an earlier report, which this one did not make
                 old.unlink()

@@ -71,7 +71,7 @@ class SupervisedDepth:
         image = interpolate(batch["image"], size=fake.shape[-2:], mode="bilinear", antialias=True)
         return real, fake, image
 
-# %% ../../nbs/80_systems/depth.ipynb #337d1c3f
+# %% ../../nbs/80_systems/depth.ipynb #1ba97e8e
 class DepthSystem(System):
     """Hu et al.'s network, supervised by measured depth."""
 
@@ -79,10 +79,11 @@ class DepthSystem(System):
     experiment = DepthExperiment
     recipes = DEPTH_RECIPES
     scales = DEPTH_SCALES
-    figures = "advdepth_nb.systems.depth_figures"
+    figures = "advdepth_nb.report.depth"
 
     worlds = ("rooms",)
     real = "NYU Depth v2"
+    real_test_images = 654
     protocols = ("hu", "eigen")
     columns: ClassVar[Mapping[str, str]] = headings_of(
         "rmse", "abs_rel", "log10", "delta1", "delta2", "delta3", "edge_f1_25", "si_f1", "si_f1@own"

@@ -74,7 +74,7 @@ class StereoDepth:
         ]
         return 2 * torch.cat([left, right]) - 1, 2 * torch.cat(fakes) - 1, None
 
-# %% ../../nbs/80_systems/stereo.ipynb #e4dc3d40
+# %% ../../nbs/80_systems/stereo.ipynb #24db3cf1
 DEPTH_SCORES = ("abs_rel", "rmse", "delta1")  # of a known rig; recorded with depth_ before them
 
 
@@ -85,7 +85,7 @@ class StereoSystem(System):
     experiment = StereoExperiment
     recipes = STEREO_RECIPES
     scales = STEREO_SCALES
-    figures = "advdepth_nb.systems.stereo_figures"
+    figures = "advdepth_nb.report.stereo"
 
     worlds = ("fields", "rooms")
     real = "rectified pairs"

@@ -72,7 +72,7 @@ class Translation:
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         return batch["target"], prediction, batch["input"] if self.conditional else None
 
-# %% ../../nbs/80_systems/translation.ipynb #b10627d6
+# %% ../../nbs/80_systems/translation.ipynb #108aae93
 WORLD_CLASSES = {"fields": FIELD_CLASSES, "rooms": ROOM_CLASSES}
 
 
@@ -83,7 +83,7 @@ class TranslationSystem(System):
     experiment = TranslationExperiment
     recipes = TRANSLATION_RECIPES
     scales = TRANSLATION_SCALES
-    figures = "advdepth_nb.systems.translation_figures"
+    figures = "advdepth_nb.report.translation"
 
     worlds = ("fields", "rooms")
     real = "paired pictures"
