@@ -98,7 +98,7 @@ def test_every_public_name_says_what_it_is(path):
             assert ast.get_docstring(node), f"{name_of(path)}.{node.name} has no docstring"
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "report_depth", "report_stereo", "report_translation"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "report"])
 def test_templates_keep_their_parameters_tag(name):
     """Without the tag papermill runs the defaults and says nothing."""
     import papermill

@@ -30,7 +30,7 @@ __all__ = ['app', 'data_app', 'Scale', 'Recipe', 'Data', 'Device', 'Settings', '
            'parse_settings', 'chosen_weights', 'ablate', 'train', 'evaluate', 'report', 'predict', 'open_any',
            'parse_size', 'data_pack', 'data_info', 'main']
 
-# %% ../../nbs/95_apps/cli.ipynb #c08660ee
+# %% ../../nbs/95_apps/cli.ipynb #0239b618
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -152,15 +152,17 @@ def _report(folder: Path, packed: dict[str, Path], refresh: bool | None = None) 
     from advdepth_nb.report.page import columns_of, ours, protocols_of, study_of
     from advdepth_nb.study.notebooks import execute_notebook
     from advdepth_nb.study.collect import collect
+    from advdepth_nb.systems.base import CODE
 
     made, newest = folder / "report.ipynb", [f.stat().st_mtime for f in folder.glob("runs/*/seed=*/metrics.json")]
     found = collect(folder)
-    study, system = study_of(found), found.runs["system"].iloc[0]
+    study = study_of(found)
     if refresh or not made.exists() or max(newest) > made.stat().st_mtime:
         typer.echo("making the report")
         begun = time.time()
         where = {task: str(path.resolve()) for task, path in packed.items()}
-        execute_notebook(f"report_{system}", made, {"folder": str(folder.resolve()), "data": where})
+        given = {"folder": str(folder.resolve()), "data": where, "code": str(CODE.get(study, ""))}
+        execute_notebook("report", made, given)
         for old in [*folder.glob("*.png"), *folder.glob("*.pdf")]:
             if old.stat().st_mtime < begun - 2:  # a picture of an earlier report, which this one did not make
                 old.unlink()
@@ -387,7 +389,9 @@ def predict(
     Depth: NAME_depth.png (16-bit, millimetres) and NAME_colour.png. Stereo: NAME_disparity.png (16-bit, v = 256 d) and
     NAME_colour.png; with --focal and --baseline also NAME_depth.png. Translation: NAME_colour.png or NAME_segment.png.
     """
-    from advdepth_nb.apps.predict import Rig, load, photographs, predict_files
+    from advdepth_nb.systems.stereo import Rig
+    from advdepth_nb.apps.predict import load, predict_files
+    from advdepth_nb.systems.predictor import photographs
 
     if (focal is None) != (baseline is None):
         raise ValueError(

@@ -87,7 +87,7 @@ class DepthPredictor(Predictor):
         coloured = save_coloured(made, folder / f"{name}_colour.png")
         return [save_depth(made, folder / f"{name}_depth.png"), coloured]
 
-# %% ../../nbs/80_systems/depth.ipynb #ce4d0728
+# %% ../../nbs/80_systems/depth.ipynb #b0acf4cd
 class DepthSystem(System):
     """Hu et al.'s network, supervised by measured depth."""
 
@@ -96,10 +96,11 @@ class DepthSystem(System):
     recipes = DEPTH_RECIPES
     scales = DEPTH_SCALES
     predictor = DepthPredictor
-    figures = "advdepth_nb.systems.depth_figures"
+    figures = "advdepth_nb.report.depth"
 
     worlds = ("rooms",)
     real = "NYU Depth v2"
+    real_test_images = 654
     protocols = ("hu", "eigen")
     columns: ClassVar[Mapping[str, str]] = headings_of(
         "rmse", "abs_rel", "log10", "delta1", "delta2", "delta3", "edge_f1_25", "si_f1", "si_f1@own"

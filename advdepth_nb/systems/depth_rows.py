@@ -224,7 +224,7 @@ def _constrained(constraint: str, player: str) -> Row:
     row.__doc__ = f"Terms up to {constraint}, adversary: {player}."
     return row
 
-# %% ../../nbs/80_systems/depth_rows.ipynb #c1e70dc9
+# %% ../../nbs/80_systems/depth_rows.ipynb #c12587ed
 DEPTH_STUDIES: dict[str, Study] = {
     "table1": Study(
         "depth", "report", "rooms",
@@ -236,6 +236,12 @@ DEPTH_STUDIES: dict[str, Study] = {
         placebos={
             "adv_frozen": "adv", "adv_detached": "adv", "adv_random": "adv", "adv_shuffled": "adv_conditional"
         },
+        notes={"report": (
+            "The discriminator sees predictions that were rounded and given noise as measured depth is (`requantize`), "
+            "which the text of Mehrzadeh et al. 2019 does not mention; without it, smoothness alone tells them apart."
+        )},
+        printed="Rows marked [published] are printed in Mehrzadeh et al. 2019, on NYU Depth v2 (their own and Hu et "
+        "al.'s with SENet-154).",
     ),
     "weights": Study(
         "depth", "report", "rooms", references={}, starts={"start": start_held_out},

@@ -245,7 +245,7 @@ def only_adversarial(e: Experiment) -> dict[str, float]:
     """The adversarial term of a row with its weight, where it has one."""
     return {name: weight for name, weight in e.losses.items() if name == "adversarial"}
 
-# %% ../../nbs/80_systems/experiments.ipynb #72ecfbd1
+# %% ../../nbs/80_systems/experiments.ipynb #a5b1cb31
 @dataclass(frozen=True)
 class Study:
     """Rows in the order of a table; references that stand above them; rows that are run on request only."""
@@ -259,6 +259,8 @@ class Study:
     beside: Mapping[str, Row] = field(default_factory=dict)
     placebos: Mapping[str, str] = field(default_factory=dict)  # row of `beside` -> the row whose placebo it is
     axes: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # row -> what constrains it, and its adversary
+    notes: Mapping[str, str] = field(default_factory=dict)  # recipe -> a sentence for the caption of its tables
+    printed: str = ""  # a sentence on the rows of the tables that are marked [published]
 
     @property
     def groups(self) -> dict[str, list[str]]:

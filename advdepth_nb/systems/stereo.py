@@ -124,7 +124,7 @@ class StereoPredictor(Predictor):
         ]
         return files + ([save_depth(self.depth(made), folder / f"{name}_depth.png")] if self.rig else [])
 
-# %% ../../nbs/80_systems/stereo.ipynb #698884c7
+# %% ../../nbs/80_systems/stereo.ipynb #4037a615
 DEPTH_SCORES = ("abs_rel", "rmse", "delta1")  # of a known rig; recorded with depth_ before them
 
 
@@ -136,7 +136,7 @@ class StereoSystem(System):
     recipes = STEREO_RECIPES
     scales = STEREO_SCALES
     predictor = StereoPredictor
-    figures = "advdepth_nb.systems.stereo_figures"
+    figures = "advdepth_nb.report.stereo"
 
     worlds = ("fields", "rooms")
     real = "rectified pairs"

@@ -191,7 +191,7 @@ def _without(term: str, e: Experiment) -> Experiment:
 def _weighted(weight: float, e: Experiment) -> Experiment:
     return replace(e, losses={**e.losses, "adversarial": weight})
 
-# %% ../../nbs/80_systems/stereo_rows.ipynb #1ba222b5
+# %% ../../nbs/80_systems/stereo_rows.ipynb #5c8eb145
 STEREO_STUDIES: dict[str, Study] = {
     "stereo": Study(
         "stereo", "stereo_gan", "fields",
@@ -202,6 +202,9 @@ STEREO_STUDIES: dict[str, Study] = {
         references=named(mean_disparity),
         beside={"baseline_compute": stereo_compute} | placebos(named(full), "frozen", "detached", "random"),
         placebos={"full_frozen": "full", "full_detached": "full", "full_random": "full"},
+        notes={"stereo_gan": "The discriminator sees real pixels wherever a view has no partner in the other."},
+        printed="The row marked [published] is the one number of the stereo-GAN project page (Parhar), on MPI Sintel; "
+        "its note says what it leaves open.",
     ),
     "stereo_constraint": crossed(
         "stereo", "stereo_gan", "fields", STEREO_CONSTRAINTS, STEREO_PLAYERS, _constrained_views

@@ -125,7 +125,7 @@ def usual_palette(count: int) -> Palette:
     hues = (colorsys.hsv_to_rgb(k / count, 0.75, 0.95) for k in range(count))
     return {f"class {k}": tuple(round(255 * v) for v in hue) for k, hue in enumerate(hues)}
 
-# %% ../../nbs/80_systems/translation.ipynb #6a416784
+# %% ../../nbs/80_systems/translation.ipynb #df4673b5
 WORLD_CLASSES = {"fields": FIELD_CLASSES, "rooms": ROOM_CLASSES}
 
 
@@ -137,7 +137,7 @@ class TranslationSystem(System):
     recipes = TRANSLATION_RECIPES
     scales = TRANSLATION_SCALES
     predictor = TranslationPredictor
-    figures = "advdepth_nb.systems.translation_figures"
+    figures = "advdepth_nb.report.translation"
 
     worlds = ("fields", "rooms")
     real = "paired pictures"
