@@ -48,6 +48,7 @@ class NormalsTask:
 
     net: nn.Module
     size: tuple[int, int]
+    names: list[str]  # of the terms
 
     def prepare(self, raw, generator):
         depth = interpolate(raw["depth"], self.size, mode="nearest-exact")
@@ -58,7 +59,8 @@ class NormalsTask:
 
     def terms(self, prediction, batch):
         cosine = (1 - cosine_similarity(prediction, batch["normals"])).mean()
-        return {"cosine": cosine, "l1": (normalize(prediction) - batch["normals"]).abs().mean()}
+        known = {"cosine": cosine, "l1": (normalize(prediction) - batch["normals"]).abs().mean()}
+        return {name: known[name] for name in self.names}
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class NormalsSystem(System):
         return nn.Sequential(nn.Conv2d(3, 8, 5, padding=2), nn.ReLU(), nn.Conv2d(8, 3, 5, padding=2))
 
     def batch_task(self, e, net):
-        return NormalsTask(net, e.size)
+        return NormalsTask(net, e.size, list(e.losses))
 
     def scores(self, net, e, data, i, protocols, flip=False):
         task, sample = self.batch_task(e, net), data[i]

@@ -1,0 +1,38 @@
+"""A system that the library does not know, in a file of one's own: through the command, the verdicts and the report."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from commands import command
+
+FILE = Path(__file__).with_name("normals_system.py")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    done = command("ablate", FILE, "--scale", "smoke", "--seeds", 2, "--out", out / "r", data=out / "data")
+    assert done.returncode == 0, done.stderr
+    assert "protocol whole" in done.stdout and "both_terms" in done.stdout
+    return out / "r" / "normals-rooms-smoke-plain"
+
+
+def test_it_is_run_judged_and_reported(folder):
+    table = pd.read_csv(folder / "normals.csv").query("source == 'ours'")
+    assert list(table["row"]) == ["cosine", "both_terms"] and (table["seeds"] == 2).all()
+    assert table["angle"].between(1, 179).all() and "mean angle, ° ↓" in (folder / "normals.md").read_text()
+    assert "both_terms" in (folder / "verdicts.md").read_text()
+    planned = json.loads((folder / "runs" / "cosine" / "seed=1" / "experiment.json").read_text())
+    assert planned["experiment"]["system"] == "normals" and planned["code"] == str(FILE)
+
+
+def test_another_process_does_not_run_its_file_unasked(folder):
+    import subprocess
+    import sys
+
+    run = folder / "runs" / "cosine" / "seed=0"
+    code = f"from advdepth_nb.systems.model_files import load_model; load_model({str(run)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and f"load_file({str(FILE)!r}) first" in done.stderr
