@@ -312,14 +312,15 @@ def write_weights(
     failed = f" Every trial of {none} failed a GAN health check: with this file it keeps the weight of each row."
     return said + (failed if none else "")
 
-# %% ../../nbs/90_report/depth.ipynb #4c604669
+# %% ../../nbs/90_report/depth.ipynb #c4e4e98b
 def pages(records: Records, data: Mapping[str, str | Path], folder: str | Path) -> list[Page]:
     """The pages of a depth study; `data[""]` is the packed file it ran on. Weights chosen go into `folder`."""
     packed, swept = data[""], responses(records)
     return [
         Page("responses", "Response to a weight", "RMSE over the fraction of the gradient that a term was given.",
              lambda: plot_responses(swept) if len(swept) else None),
-        Page("", "", "", lambda: write_weights(swept, folder, _made_on(records)) if len(swept) else None),
+        Page("", "", "The best weight of each term goes into a file that a table takes with `--weights`.",
+             lambda: write_weights(swept, folder, _made_on(records)) if len(swept) else None),
         Page("fig1", "Figure 1: the network", "Drawn from the modules; boxes are to scale.",
              lambda: network_diagram(records)),
         Page("fig2", "Figures 2 and 3: predictions",
@@ -329,7 +330,8 @@ def pages(records: Records, data: Mapping[str, str | Path], folder: str | Path) 
         Page("", "Figure 4: error against inference time",
              "Discriminator and loss terms cost nothing at test time: all rows have one network, which is checked here "
              "and then timed.", lambda: check_same_network(records), timed=True),
-        Page("fig4", "", "", lambda: error_against_time(records), timed=True),
+        Page("fig4", "", "One image at a time through each row's network in turn; published errors in the margin.",
+             lambda: error_against_time(records), timed=True),
     ]  # fmt: skip
 
 
