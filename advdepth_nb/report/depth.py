@@ -248,7 +248,7 @@ def _draw_published(ax: Axes) -> None:
     ax.set(xlabel=metric_of("rmse").heading, title="published on NYU v2\n(no time was tabulated)")
     ax.title.set_fontsize(9)
 
-# %% ../../nbs/90_report/depth.ipynb #82871a95
+# %% ../../nbs/90_report/depth.ipynb #7abfde74
 def responses(records: Records) -> pd.DataFrame:
     """One line a run whose weight came from a share: term, share, weight, seed, rmse; empty for other studies.
 
@@ -268,7 +268,7 @@ def _told(folder: str, name: str) -> dict[str, Any]:
 
 
 def plot_responses(table: pd.DataFrame) -> Figure:
-    """RMSE over the share asked for, one panel a term: seeds as points (a cross: invalid), their mean as a line."""
+    """RMSE over the gradient fraction asked for, one panel a term: seeds (a cross: invalid), their mean as a line."""
     terms = list(table["term"].unique())
     fig, axes = plt.subplots(
         1, len(terms), figsize=(2.9 * len(terms), 2.9), sharey=True, layout="constrained", squeeze=False
@@ -280,7 +280,7 @@ def plot_responses(table: pd.DataFrame) -> Figure:
             ax.plot(some["share"], some["rmse"], marker, color="0.65", ms=4)
         ax.plot(part.groupby("share")["rmse"].mean(), "o-", color="C0", ms=5)
         ax.axhline(part["alone"].mean(), color="0.4", lw=1, ls="--")
-        ax.set(xlabel="share at the decoder, at first", title=term, xlim=(0, 1))
+        ax.set(xlabel="gradient fraction, at first", title=term, xlim=(0, 1))
         ax.title.set_fontsize(10)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel(f"{metric_of('rmse').heading} on held-out scenes\n(dashed: log_depth alone)")
