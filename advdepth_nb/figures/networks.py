@@ -18,8 +18,8 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from torch import nn
 
 # %% auto #0
-__all__ = ['shapes', 'convolution_shapes', 'millions', 'Box', 'Board', 'draw_network', 'draw_u', 'draw_judge', 'draw_stereo',
-           'draw_translation']
+__all__ = ['shapes', 'convolution_shapes', 'millions', 'Box', 'Board', 'draw_network', 'draw_u', 'draw_discriminator',
+           'draw_stereo', 'draw_translation']
 
 # %% ../../nbs/75_figures/networks.ipynb #108c8d6d
 def shapes(net: nn.Module, size: tuple[int, int], channels: int = 3) -> dict[str, tuple[int, ...]]:
@@ -69,7 +69,7 @@ def millions(module: nn.Module) -> str:
         return f"{count:,}"
     return f"{count / 1e6:.2f} M" if count < 1e7 else f"{count / 1e6:.1f} M"
 
-# %% ../../nbs/75_figures/networks.ipynb #45da631d
+# %% ../../nbs/75_figures/networks.ipynb #da853f0f
 class Box(NamedTuple):
     """A box on the board: left edge, middle height, width, height."""
 
@@ -100,7 +100,7 @@ class Board:
 
     def __init__(self, height: int, figsize: tuple[float, float] = (13, 7)):
         self.height = height
-        self.colours = dict(zip("EDMRA", sns.color_palette("colorblind", 8)), I=(0.45, 0.45, 0.45))
+        self.colors = dict(zip("EDMRA", sns.color_palette("colorblind", 8)), I=(0.45, 0.45, 0.45))
         self.fig, self.ax = plt.subplots(figsize=figsize, layout="constrained")
         self.ax.set_axis_off()
         self.ax.margins(0)
@@ -116,7 +116,7 @@ class Board:
         x: float,  # left edge
         y: float,  # middle
         shape: tuple[int, ...],  # (C,H,W)
-        kind: str,  # a colour
+        kind: str,  # a color
         label: str,
         beside: float = 0.0,  # the label begins so far right of the middle, beside an arrow from below
         hatch: str = "",
@@ -125,37 +125,37 @@ class Board:
         """A map of `shape`, and under it its name and shape."""
         made = Box(x, y, self.wide(shape), self.tall(shape))
         for shift in (0.14, 0.0) if behind else (0.0,):
-            place, edge = (x + shift, made.bottom + shift), dict(ec=self.colours[kind], lw=1.2)
+            place, edge = (x + shift, made.bottom + shift), dict(ec=self.colors[kind], lw=1.2)
             self.ax.add_patch(Rectangle(place, made.w, made.h, fc="white", **edge))
-            self.ax.add_patch(Rectangle(place, made.w, made.h, fc=(*self.colours[kind], 0.35), hatch=hatch, **edge))
+            self.ax.add_patch(Rectangle(place, made.w, made.h, fc=(*self.colors[kind], 0.35), hatch=hatch, **edge))
         text, left = f"{label}\n{shape[0]}@{shape[1]}×{shape[2]}", made.centre + beside
         self.ax.text(left, made.bottom - 0.08, text, ha="left" if beside else "center", va="top", fontsize=7.5)
         return made._replace(w=made.w + 0.14) if behind else made
 
     def node(self, centre: float, y: float, text: str, kind: str = "R", ink: bool = True) -> Box:
-        """A word in a frame: by default, in the colour of the losses, a term of the loss."""
+        """A word in a frame: by default, in the color of the losses, a term of the loss."""
         made = Box(centre - 0.2 - 0.058 * len(text), y, 0.4 + 0.116 * len(text), 0.52)
-        colour = self.colours[kind]
-        self.ax.add_patch(Rectangle((made.x, made.bottom), made.w, made.h, fc="white", ec=colour, lw=1.6, zorder=3))
-        self.ax.text(centre, y, text, ha="center", va="center", fontsize=9, color=colour, zorder=4)
+        color = self.colors[kind]
+        self.ax.add_patch(Rectangle((made.x, made.bottom), made.w, made.h, fc="white", ec=color, lw=1.6, zorder=3))
+        self.ax.text(centre, y, text, ha="center", va="center", fontsize=9, color=color, zorder=4)
         return made
 
-    def line(self, *points: tuple[float, float], colour: Any = "0.35", style: str = "-") -> None:
+    def line(self, *points: tuple[float, float], color: Any = "0.35", style: str = "-") -> None:
         """Straight pieces through the points."""
-        self.ax.plot(*zip(*points), color=colour, ls=style, lw=1, solid_capstyle="round")
+        self.ax.plot(*zip(*points), color=color, ls=style, lw=1, solid_capstyle="round")
 
-    def path(self, *points: tuple[float, float], colour: Any = "0.35", style: str = "-") -> None:
+    def path(self, *points: tuple[float, float], color: Any = "0.35", style: str = "-") -> None:
         """Straight pieces through the points, with an arrow's head at the last."""
         if len(points) > 2:
-            self.line(*points[:-1], colour=colour, style=style)
+            self.line(*points[:-1], color=color, style=style)
         self.ax.add_patch(
-            FancyArrowPatch(points[-2], points[-1], arrowstyle="-|>", mutation_scale=9, lw=1, ls=style, color=colour,
+            FancyArrowPatch(points[-2], points[-1], arrowstyle="-|>", mutation_scale=9, lw=1, ls=style, color=color,
                             shrinkA=0, shrinkB=1)
         )  # fmt: skip
 
-    def arrow(self, a: Box, b: Box, colour: Any = "0.35") -> None:
+    def arrow(self, a: Box, b: Box, color: Any = "0.35") -> None:
         """From the right side of one to the left side of the other, at the height of the first."""
-        self.path((a.right + 0.04, a.y), (b.x - 0.02, a.y), colour=colour)
+        self.path((a.right + 0.04, a.y), (b.x - 0.02, a.y), color=color)
 
     def chain(self, boxes: list[Box]) -> None:
         """Arrows from each to the next."""
@@ -165,9 +165,9 @@ class Board:
     def key(self, x: float, y: float, entries: list[tuple[str, str]], step: float = 0.45) -> None:
         """Colours and what they stand for, one under the other; a kind that ends in / is hatched."""
         for i, (kind, label) in enumerate(entries):
-            low, colour = y - step * i, self.colours[kind[0]]
+            low, color = y - step * i, self.colors[kind[0]]
             hatch = "////" if kind.endswith("/") else ""
-            self.ax.add_patch(Rectangle((x, low - 0.12), 0.3, 0.26, fc=(*colour, 0.35), ec=colour, hatch=hatch))
+            self.ax.add_patch(Rectangle((x, low - 0.12), 0.3, 0.26, fc=(*color, 0.35), ec=color, hatch=hatch))
             self.ax.text(x + 0.45, low, label, va="center", fontsize=9)
 
     def finish(self, left: float, right: float, low: float, high: float, inches: float = 0.62) -> Figure:
@@ -176,7 +176,7 @@ class Board:
         self.fig.set_size_inches((right - left) * inches, (high - low) * inches)
         return self.fig
 
-# %% ../../nbs/75_figures/networks.ipynb #49d1e6eb
+# %% ../../nbs/75_figures/networks.ipynb #01ae7ce1
 def draw_network(net: nn.Module, size: tuple[int, int], encoder: str, discriminator: nn.Module | None = None) -> Figure:
     """Hu et al.'s network and the discriminator as boxes: height is resolution, width is channels, both to scale."""
     at = shapes(net, size)
@@ -184,7 +184,7 @@ def draw_network(net: nn.Module, size: tuple[int, int], encoder: str, discrimina
     ups = [at[f"D.up{i}"] for i in range(1, 5)]
     fused = [at[f"MFF.up{i}"] for i in range(1, 5)]
     board = Board(size[0], (13, 5.6))
-    box, path, colours = board.box, board.path, board.colours
+    box, path, colors = board.box, board.path, board.colors
     top, middle, low = 3.6, 0.0, -3.3
     image = box(0, middle, (3, *size), "E", "image")
     x, encoder_boxes = 1.5, []
@@ -200,12 +200,12 @@ def draw_network(net: nn.Module, size: tuple[int, int], encoder: str, discrimina
     fusion_boxes = []
     for i, (shape, b) in enumerate(zip(fused, encoder_boxes)):
         fusion_boxes.append(box(b.centre - board.wide(shape) / 2, top, shape, "M", f"up {i + 1}", beside=0.1))
-        path((b.centre, b.top + 0.05), (b.centre, fusion_boxes[-1].bottom), colour=colours["M"])
+        path((b.centre, b.top + 0.05), (b.centre, fusion_boxes[-1].bottom), color=colors["M"])
     joined = box(fusion_boxes[-1].x + 2.2, top, at["MFF.conv"], "M", "concatenated, 5×5")
     over = joined.top + 0.45
     for b in fusion_boxes:
-        board.ax.plot([b.centre] * 2, [b.top + 0.05, over], color=colours["M"], lw=1)
-    path((fusion_boxes[0].centre, over), (joined.centre, over), (joined.centre, joined.top), colour=colours["M"])
+        board.ax.plot([b.centre] * 2, [b.top + 0.05, over], color=colors["M"], lw=1)
+    path((fusion_boxes[0].centre, over), (joined.centre, over), (joined.centre, joined.top), color=colors["M"])
     x += 0.3
     refine = []
     for name in ("R.conv0", "R.conv1", "R.conv2"):
@@ -213,7 +213,7 @@ def draw_network(net: nn.Module, size: tuple[int, int], encoder: str, discrimina
         x += 1.6
     board.chain([decoder_boxes[-1], *refine])
     centre = refine[0].centre
-    path((joined.right + 0.04, top), (centre, top), (centre, refine[0].top), colour=colours["M"])
+    path((joined.right + 0.04, top), (centre, top), (centre, refine[0].top), color=colors["M"])
     parts = [("E", f"encoder {encoder}", net.E), ("D", "decoder", net.D), ("M", "multi-scale fusion", net.MFF),
              ("R", "refinement", net.R)]  # fmt: skip
     if discriminator is not None:
@@ -226,14 +226,14 @@ def draw_network(net: nn.Module, size: tuple[int, int], encoder: str, discrimina
         board.chain([truth, *line])
         right, above = refine[-1].right, refine[-1].bottom - 0.95
         path((right + 0.04, middle), (right + 0.5, middle), (right + 0.5, above), (line[0].centre, above),
-             (line[0].centre, line[0].top), colour=colours["A"], style="--")  # fmt: skip
+             (line[0].centre, line[0].top), color=colors["A"], style="--")  # fmt: skip
         parts.append(("A", "discriminator (training only)", discriminator))
     board.key(0, low + 0.9, [(kind, f"{label}: {millions(module)} parameters") for kind, label, module in parts])
     board.ax.set_xlim(-0.3, x + 0.4)
     board.ax.set_ylim(low - 1.6, top + 1.6)
     return board.fig
 
-# %% ../../nbs/75_figures/networks.ipynb #d6711dd3
+# %% ../../nbs/75_figures/networks.ipynb #afe58148
 def draw_u(
     board: Board,
     maps: list[tuple[int, ...]],  # image, then the way down: (C,H,W)
@@ -257,11 +257,11 @@ def draw_u(
         if (a := same.get(shape[1])) is not None:
             over = down[0].top - 0.1 + 0.17 * (i + 1)
             points = (a.centre, a.top + 0.05), (a.centre, over), (b.centre, over), (b.centre, b.top)
-            board.path(*points, colour=board.colours["E"])
+            board.path(*points, color=board.colors["E"])
     return down, up
 
 
-def draw_judge(
+def draw_discriminator(
     board: Board,
     discriminator: nn.Module,
     x: float,
@@ -281,10 +281,10 @@ def draw_judge(
     if (scales := len(getattr(discriminator, "patches", [0]))) > 1:
         sizes = ", ".join(["whole", "half", "quarter", "eighth"][:scales])
         note = f"one of {scales}, each with its own weights: {sizes} size"
-        board.ax.text(line[1].x, line[1].top + 0.12, note, fontsize=8, va="bottom", color=board.colours["A"])
+        board.ax.text(line[1].x, line[1].top + 0.12, note, fontsize=8, va="bottom", color=board.colors["A"])
     return line
 
-# %% ../../nbs/75_figures/networks.ipynb #cb9f09f3
+# %% ../../nbs/75_figures/networks.ipynb #85611ede
 def draw_stereo(
     net: nn.Module,  # a StereoNet
     size: tuple[int, int],  # (H,W) of the views
@@ -295,7 +295,7 @@ def draw_stereo(
     maps = [(3, *size), *(at[f"down.{i}"] for i in range(len(net.down)))]
     maps += [at[f"encoder.{i}"] for i in range(n + 1 - len(maps))]
     board = Board(size[0])
-    path, box, colours = board.path, board.box, board.colours
+    path, box, colors = board.path, board.box, board.colors
     ups = [at[f"up.{i}"] for i in reversed(range(n))]
     down, up = draw_u(board, maps, ups, [f"up {i}" for i in range(n, 0, -1)], scales, image="left view")
     under, bus, low, ground = -2.45, -6.2, -8.1, -10.4
@@ -305,16 +305,16 @@ def draw_stereo(
         shape = at[f"head.{i}"]
         head = box(up[i].centre, under - board.tall(shape) / 2, shape, "M", "disparities", beside=0.1)
         path((head.centre, up[i].bottom - 0.02), (head.centre, head.top))
-        board.line((head.centre, head.bottom - 0.02), (head.centre, bus), colour=colours["M"])
+        board.line((head.centre, head.bottom - 0.02), (head.centre, bus), color=colors["M"])
         heads.append(head)
         if i:  # enlarged, it goes into the next level
             turn, leaves = up[i - 1].centre - 0.14, under - 0.25
-            path((head.right, leaves), (turn, leaves), (turn, up[i - 1].bottom), colour=colours["M"])
+            path((head.right, leaves), (turn, leaves), (turn, up[i - 1].bottom), color=colors["M"])
     pair = box(0, low, (3, *size), "I", "left and right view", beside=0.1, behind=True)
     sampler = board.node(3.6, low, "sampler", "M")
     made = box(5.9, low, (3, *size), "M", "made from each other", beside=0.1, behind=True)
     board.chain([pair, sampler, made])
-    path((heads[0].centre, bus), (sampler.centre, bus), (sampler.centre, sampler.top), colour=colours["M"])
+    path((heads[0].centre, bus), (sampler.centre, bus), (sampler.centre, sampler.top), color=colors["M"])
     middle = (sampler.centre + heads[-1].centre) / 2
     for x, name in ((middle - 1.5, "smoothness"), (middle + 1.5, "consistency")):
         board.node(x, bus, name)
@@ -327,7 +327,7 @@ def draw_stereo(
     parts = [*encoder, ("D", "way up", net.up), ("M", "heads", net.head)]
     right = max(up[0].right, made.right)
     if discriminator is not None:
-        line = draw_judge(board, discriminator, 9.1, low, size, beside=0.1)
+        line = draw_discriminator(board, discriminator, 9.1, low, size, beside=0.1)
         board.arrow(made, line[0])
         below, first = ground - 0.6, line[0].centre
         path((pair.centre - 0.25, pair.bottom), (pair.centre - 0.25, below), (first, below), (first, line[0].bottom))
@@ -341,7 +341,7 @@ def draw_stereo(
     board.key(0, -2.9, [(kind, f"{label}: {millions(module)} parameters") for kind, label, module in parts])
     return board.finish(-0.6, right + 0.9, ground - 0.9, down[0].top + 0.2 + 0.17 * n)
 
-# %% ../../nbs/75_figures/networks.ipynb #b51b80c7
+# %% ../../nbs/75_figures/networks.ipynb #2f000383
 def draw_translation(
     net: nn.Module,  # a TranslationNet
     size: tuple[int, int],  # (H,W) of the images
@@ -352,7 +352,7 @@ def draw_translation(
     n, channels = len(net.up), net.down[0][1].in_channels
     at = shapes(net, size, channels)
     board = Board(size[0])
-    path, box, colour = board.path, board.box, board.colours["A"]
+    path, box, color = board.path, board.box, board.colors["A"]
     maps = [(channels, *size), *(at[f"down.{i}"] for i in range(n))]
     ups = [at[f"up.{i}"] for i in reversed(range(n))]
     names = [*(f"up {i}" for i in range(n, 1, -1)), "made: B"]
@@ -363,17 +363,17 @@ def draw_translation(
     shape, name = ((1, *size), "true classes") if classes else (ups[-1], "true image of B")
     target = box(8.8, low, shape, "I", name, beside=0.1)
     if discriminator is not None:
-        line = draw_judge(board, discriminator, 11.2, low, size)
+        line = draw_discriminator(board, discriminator, 11.2, low, size)
         board.arrow(target, line[0])
         board.ax.text((target.right + line[0].x) / 2, low + 0.1, "real", ha="center", va="bottom", fontsize=8)
         enters = line[0].centre + 0.12
         points = (made.centre, made.bottom), (made.centre, bus), (enters, bus), (enters, line[0].top)
-        path(*points, colour=colour, style="--")
+        path(*points, color=color, style="--")
         board.ax.text(enters + 0.15, bus - 0.1, "fake", va="top", fontsize=8)
         if conditional:
             given = box(6.8, low, maps[0], "I", "image of A")
             over, enters = given.top + 0.35, line[0].x + 0.12
-            path((given.centre, given.top), (given.centre, over), (enters, over), (enters, line[0].top), colour=colour)
+            path((given.centre, given.top), (given.centre, over), (enters, over), (enters, line[0].top), color=color)
             board.ax.text(given.centre + 0.15, over + 0.08, "with real and fake", va="bottom", fontsize=8)
         loss = board.node(line[-1].right + 1.8, low, "adversarial")
         board.arrow(line[-1], loss)

@@ -248,7 +248,7 @@ def _draw_published(ax: Axes) -> None:
     ax.set(xlabel=metric_of("rmse").heading, title="published on NYU v2\n(no time was tabulated)")
     ax.title.set_fontsize(9)
 
-# %% ../../nbs/90_report/depth.ipynb #440f763f
+# %% ../../nbs/90_report/depth.ipynb #932f491d
 def responses(records: Records) -> pd.DataFrame:
     """One line a run whose weight came from a share: term, share, weight, seed, rmse; empty for other studies.
 
@@ -268,7 +268,7 @@ def _told(folder: str, name: str) -> dict[str, Any]:
 
 
 def plot_responses(table: pd.DataFrame) -> Figure:
-    """RMSE over the share asked for, one panel a term: seeds as points (a cross: invalid), their mean as a line."""
+    """RMSE over the gradient fraction asked for, one panel a term: seeds (a cross: invalid), their mean as a line."""
     terms = list(table["term"].unique())
     fig, axes = plt.subplots(
         1, len(terms), figsize=(2.9 * len(terms), 2.9), sharey=True, layout="constrained", squeeze=False
@@ -280,7 +280,7 @@ def plot_responses(table: pd.DataFrame) -> Figure:
             ax.plot(some["share"], some["rmse"], marker, color="0.65", ms=4)
         ax.plot(part.groupby("share")["rmse"].mean(), "o-", color="C0", ms=5)
         ax.axhline(part["alone"].mean(), color="0.4", lw=1, ls="--")
-        ax.set(xlabel="share at the decoder, at first", title=term, xlim=(0, 1))
+        ax.set(xlabel="gradient fraction, at first", title=term, xlim=(0, 1))
         ax.title.set_fontsize(10)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel(f"{metric_of('rmse').heading} on held-out scenes\n(dashed: log_depth alone)")
@@ -312,14 +312,15 @@ def write_weights(
     failed = f" Every trial of {none} failed a GAN health check: with this file it keeps the weight of each row."
     return said + (failed if none else "")
 
-# %% ../../nbs/90_report/depth.ipynb #4c604669
+# %% ../../nbs/90_report/depth.ipynb #c4e4e98b
 def pages(records: Records, data: Mapping[str, str | Path], folder: str | Path) -> list[Page]:
     """The pages of a depth study; `data[""]` is the packed file it ran on. Weights chosen go into `folder`."""
     packed, swept = data[""], responses(records)
     return [
         Page("responses", "Response to a weight", "RMSE over the fraction of the gradient that a term was given.",
              lambda: plot_responses(swept) if len(swept) else None),
-        Page("", "", "", lambda: write_weights(swept, folder, _made_on(records)) if len(swept) else None),
+        Page("", "", "The best weight of each term goes into a file that a table takes with `--weights`.",
+             lambda: write_weights(swept, folder, _made_on(records)) if len(swept) else None),
         Page("fig1", "Figure 1: the network", "Drawn from the modules; boxes are to scale.",
              lambda: network_diagram(records)),
         Page("fig2", "Figures 2 and 3: predictions",
@@ -329,7 +330,8 @@ def pages(records: Records, data: Mapping[str, str | Path], folder: str | Path) 
         Page("", "Figure 4: error against inference time",
              "Discriminator and loss terms cost nothing at test time: all rows have one network, which is checked here "
              "and then timed.", lambda: check_same_network(records), timed=True),
-        Page("fig4", "", "", lambda: error_against_time(records), timed=True),
+        Page("fig4", "", "One image at a time through each row's network in turn; published errors in the margin.",
+             lambda: error_against_time(records), timed=True),
     ]  # fmt: skip
 
 

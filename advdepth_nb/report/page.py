@@ -391,8 +391,8 @@ def one_run(records: Records, row: str) -> Path:
         raise ValueError(f"this study has no complete run of row '{row}'")
     return Path(found.iloc[0]["folder"])
 
-# %% ../../nbs/90_report/page.ipynb #80a45ad9
-def plot_image_errors(images: pd.DataFrame, system: str = "depth") -> Axes:
+# %% ../../nbs/90_report/page.ipynb #183c15f6
+def plot_image_errors(images: pd.DataFrame, system: str) -> Axes:
     """The system's first metric for each test image, by scene, under the first protocol; the mean as a line."""
     columns, protocol = SYSTEMS[system].columns, images["protocol"].iloc[0]
     part = images[images["protocol"] == protocol]
