@@ -320,7 +320,8 @@ def test_info_names_the_rig_and_the_maps(monkeypatch, capsys, tmp_path):
     assert code == 0 and "baseline 0.1 m, doffs 0 px; maps: occluded, out-of-frame" in told, error
     (rig(tmp_path / "rig") / "calib.txt").write_text("cam0=[700 0 20; 0 700 6; 0 0 1]\ndoffs=2.5\nbaseline=120\n")
     code, told, error = run(monkeypatch, capsys, "data", "info", tmp_path / "rig", "--kind", "stereo")
-    assert code == 0 and "no disparity is known, 100.0% unknown, focal length 700 px, baseline 0.12 m, doffs 2.5 px" in told, error
+    assert code == 0 and "no disparity is known, 100.0% unknown" in told, error
+    assert "focal length 700 px, baseline 0.12 m, doffs 2.5 px" in told
 
 
 def segments(root, count=6):
@@ -345,7 +346,8 @@ def test_pairs_are_found_for_a_task(monkeypatch, capsys, tmp_path):
     assert len(half) == 3 and half.size == (16, 24) and half.division.startswith("by scene, 3 of 6")
     for path in (root, "s.h5"):
         code, told, error = run(monkeypatch, capsys, "data", "info", path, "--task", "segment")
-        assert code == 0 and "task segment, input photograph; class fractions: #" in told and "first pair 0, train" in told, error
+        assert code == 0 and "task segment, input photograph; class fractions: #" in told, error
+        assert "first pair 0, train" in told
     code, told, error = run(monkeypatch, capsys, "data", "info", "s.h5", "--task", "colour")  # its photographs
     assert code == 0 and "8x12, task colour" in told, error
     code, told, error = run(monkeypatch, capsys, "data", "info", root / "A", "--task", "colour")
@@ -374,7 +376,7 @@ def test_what_does_not_fit_the_kind_is_one_sentence(monkeypatch, capsys, tmp_pat
     monkeypatch.chdir(tmp_path)
     for words, sentence in [
         ([stereo, "--raw"], "--raw is for frames with depth, but"),
-        ([stereo, "--kind", "stereo", "--splits", "s.mat"], "but --kind stereo was asked for; say --kind depth, or leave --splits out"),
+        ([stereo, "--kind", "stereo", "--splits", "s.mat"], "--splits is for frames with depth, but --kind stereo was"),
         ([stereo, "--task", "colour"], "kitti holds KITTI 2015; say --kind pairs"),
         ([stereo, "--kind", "depth"], "kitti holds no known layout: looked for *.mat"),
         ([stereo, "--kind", "pairs"], "say --task colour or --task segment"),

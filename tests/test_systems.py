@@ -179,8 +179,8 @@ def test_a_trained_network_is_fine_tuned_on_pairs_without_ground_truth(fields, t
             pixels = rng.integers(0, 255, (64, 128, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "rig" / side / f"{name}.png")
     train_run(replace(experiment("baseline", "stereo", "smoke"), epochs=1), fields, tmp_path / "base", device="cpu")
-    words = ("train", "baseline", "--study", "stereo", "--scale", "smoke", "--data", tmp_path / "rig", "--no-test-split")
-    words = (*words, "--start", tmp_path / "base", "--out", tmp_path / "tuned", "--set", "epochs=1")
+    words = ("train", "baseline", "--study", "stereo", "--scale", "smoke", "--data", tmp_path / "rig")
+    words = (*words, "--no-test-split", "--start", tmp_path / "base", "--out", tmp_path / "tuned", "--set", "epochs=1")
     done = command(*words, data=tmp_path)
     assert done.returncode == 0 and "images: 4" in done.stdout, done.stdout + done.stderr
     a, b = (load_model(tmp_path / f)[0].state_dict() for f in ("base", "tuned"))

@@ -103,12 +103,12 @@ def chosen_weights(
     say(f"weights of {path}, chosen on {found.get('chosen_on') or 'data it does not name'}{untried}")
     return chosen
 
-# %% ../../nbs/95_apps/cli.ipynb #ff8a9429
+# %% ../../nbs/95_apps/cli.ipynb #1494223b
 def power_of(plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
     """Which verdicts a plan can reach, one dict a verdict and family, and a line for each family without a reference.
 
-    A dict has `reference`, the rows `compared` with it, `seeds`, `verdict`, `reachable` and `why`. All families of a task
-    are judged as the largest of them.
+    A dict has `reference`, the rows `compared` with it, `seeds`, `verdict`, `reachable` and `why`. All families of a
+    task are judged as the largest of them.
     """
     from advdepth_nb.stats.crossed import reachable
     from advdepth_nb.systems.catalog import STUDIES
@@ -116,23 +116,23 @@ def power_of(plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
     study = STUDIES[plan.study]
     asked = [r for r in plan.runs if r.experiment.trained and r.row not in study.starts]
     power: list[dict[str, Any]] = []
-    remarks: list[str] = []
+    alone: list[str] = []
     for task in dict.fromkeys(r.experiment.task for r in asked):
         rows = [r.row for r in asked if r.experiment.task == task]
         seeds, families = rows.count(rows[0]), study.families([row for row in study.all if row in rows])
         for reference, compared in families:
             if reference not in rows:
-                remarks.append(f"no verdict on {', '.join(compared)}: their reference {reference} is not among the rows")
+                alone.append(f"no verdict on {', '.join(compared)}: their reference {reference} is not among the rows")
         groups = [(reference, compared) for reference, compared in families if reference in rows]
         most = max((len(compared) for _, compared in groups), default=0)
         for reference, compared in groups:
             for line in reachable(seeds, most, alpha=0.05 / len(groups)).to_dict("records"):
                 power.append({"reference": reference, "compared": compared, "seeds": seeds, **line})
-    return power, remarks
+    return power, alone
 
-
+# %% ../../nbs/95_apps/cli.ipynb #acd39d7c
 def power_in_words(power: list[dict[str, Any]]) -> list[str]:
-    """The same to be read: a heading for each family, and a line for each verdict."""
+    """Lines that say what `power_of` found."""
     told: list[str] = []
     for line in power:
         seeds, many = line["seeds"], len(line["compared"])
@@ -142,10 +142,9 @@ def power_in_words(power: list[dict[str, Any]]) -> list[str]:
         told.append(f"  {line['verdict'] + ('' if line['reachable'] else ' (not attainable)'):40s} {line['why']}")
     return told
 
-# %% ../../nbs/95_apps/cli.ipynb #b117f1fd
-def plan_document(plan: Plan) -> dict[str, Any]:
-    """A plan as `ablate --dry-run --json` prints it."""
-    power, _ = power_of(plan)
+# %% ../../nbs/95_apps/cli.ipynb #d90b2eae
+def plan_document(plan: Plan, power: list[dict[str, Any]]) -> dict[str, Any]:
+    """A plan and its power as `ablate --dry-run --json` prints them."""
     runs = [
         {
             "row": r.row, "seed": r.seed, "state": r.state, "folder": r.folder, "fingerprint": r.fingerprint,
@@ -158,13 +157,12 @@ def plan_document(plan: Plan) -> dict[str, Any]:
 
 
 def say_plan(plan: Plan) -> None:
-    """Print the plan for people."""
-    typer.echo(f"{plan.folder}: {len(plan.runs)} runs at scale '{plan.scale}', recipe '{plan.recipe}', data '{plan.data}'")
+    """Print the plan for people, one line a run."""
+    how = f"scale '{plan.scale}', recipe '{plan.recipe}', data '{plan.data}'"
+    typer.echo(f"{plan.folder}: {len(plan.runs)} runs at {how}")
     typer.echo(plan.table().to_string(index=False))
-    power, alone = power_of(plan)
-    typer.echo("\n".join([*alone, *power_in_words(power)]))
 
-# %% ../../nbs/95_apps/cli.ipynb #cddb1aba
+# %% ../../nbs/95_apps/cli.ipynb #85ce1702
 @app.command()
 def ablate(
     study: Annotated[
@@ -204,11 +202,14 @@ def ablate(
         raise ValueError("--json is for a plan: give --dry-run, too, or leave --json out")
     changes = chosen_weights(weights, study, names, remarks(as_json)) | parse_settings(settings)
     plan = make_plan(study, scale, recipe, seeds, names, data, device, out, changes)
+    power, alone = power_of(plan)
+    if not as_json:
+        say_plan(plan)
+    for line in [*alone, *([] if as_json else power_in_words(power))]:
+        remarks(as_json)(line)
     if as_json:
-        write_document(plan_document(plan))
-        return
-    say_plan(plan)
-    if not dry_run:
+        write_document(plan_document(plan, power))
+    elif not dry_run:
         run_and_report(plan, jobs)
 
 # %% ../../nbs/95_apps/cli.ipynb #d9c6a84f
@@ -226,7 +227,7 @@ def run_and_report(plan: Plan, jobs: int) -> None:
         typer.echo(f"missing: {', '.join(missing)}; run the same command again to try them once more", err=True)
         raise typer.Exit(1)
 
-# %% ../../nbs/95_apps/cli.ipynb #24d2e4a5
+# %% ../../nbs/95_apps/cli.ipynb #19698103
 def _report(folder: Path, packed: dict[str, Path], refresh: bool | None = None) -> None:
     """Make the report where records are newer than it, print the table, and say where the figures lie."""
     from advdepth_nb.report.page import columns_of, ours, protocols_of, study_of
@@ -255,7 +256,7 @@ def _report(folder: Path, packed: dict[str, Path], refresh: bool | None = None) 
     if figures := sorted(folder.glob("*.png")):
         typer.echo(f"figures: {folder}/ {', '.join(f.name for f in figures)} (and .pdf)")
 
-
+# %% ../../nbs/95_apps/cli.ipynb #6394ff5e
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="a study's folder, e.g. results/table1-rooms-quick-report")],
@@ -273,7 +274,7 @@ def report(
         packed[e.task] = data
     _report(folder, packed, refresh=True)
 
-# %% ../../nbs/95_apps/cli.ipynb #ac3d9657
+# %% ../../nbs/95_apps/cli.ipynb #7a45dcf7
 def training_steps(
     run: Run,  # as it is to be trained, in its folder
     first: Run | None,  # whose weights it is initialized with; None: those of `start`
@@ -291,7 +292,7 @@ def training_steps(
             raise ValueError(f"{step.folder} holds another run; give another --out, or delete that folder")
     return steps
 
-
+# %% ../../nbs/95_apps/cli.ipynb #96d6a2b4
 def train_with_progress(run: Run, packed: Path, device: str, init: Path | None) -> dict[str, Any]:
     """Train a planned run under a progress bar; its budget."""
     from tqdm import tqdm
@@ -403,7 +404,7 @@ def evaluate_run(
     told = {"row": e.row, "dataset": Path(data).stem, "split": split, "n_images": scored}
     return {**told, "metrics": metric_records(means), "files": [out] if out else []}
 
-# %% ../../nbs/95_apps/cli.ipynb #2a89552f
+# %% ../../nbs/95_apps/cli.ipynb #1d70b041
 def evaluate_predictions(
     path: Path, data: str, split: str, protocol: list[str], factor: float | None, dataset: str, out: Path | None,
     say: Callable[[str], None] = typer.echo,
@@ -437,7 +438,7 @@ def evaluate_predictions(
     told = {"row": path.stem, "dataset": Path(data).stem, "split": split, "n_images": table["n_images"].max()}
     return {**told, "metrics": metric_records(table.reset_index()), "files": files}
 
-
+# %% ../../nbs/95_apps/cli.ipynb #ba8af036
 def write_protocols(scored: Any, reference: str, title: str, out: Path) -> tuple[Path, Path]:
     """Write the table of protocols and its picture beside `out`; their paths."""
     import matplotlib.pyplot as plt

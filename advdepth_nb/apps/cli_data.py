@@ -99,7 +99,7 @@ def open_any(
     looked = "; ".join(f"{kind}: {', '.join(error.looked_for)}" for kind, error in unknown.items())
     raise ValueError(f"{path} holds no known layout: looked for {looked}")
 
-# %% ../../nbs/95_apps/cli_data.ipynb #b1bb49a8
+# %% ../../nbs/95_apps/cli_data.ipynb #05d5ab78
 UNITS = {"m": " m", "px": " px"}
 
 
@@ -112,7 +112,7 @@ def in_words(first: Mapping[str, Any]) -> str:
         words = stem.replace("_", " ")
         if key in ("name", "scene", "split", "height_px", "width_px") or stem.endswith("_max"):
             continue
-        elif stem.endswith("_min"):
+        if stem.endswith("_min"):
             words, highest = words.removesuffix(" min"), first[f"{stem.removesuffix('_min')}_max_{unit}"]
             known = value is not None
             told.append(f"{words} {value:.2f} to {highest:.2f}{UNITS[unit]}" if known else f"no {words} is known")
@@ -169,7 +169,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         raise ValueError(f"--size {text} is not HxW, for example --size 240x320 (pixels, height first)")
     return int(sides[1]), int(sides[2])
 
-# %% ../../nbs/95_apps/cli_data.ipynb #94f5ff20
+# %% ../../nbs/95_apps/cli_data.ipynb #c4bae5e6
 TEST_EVERY = 5  # of pairs without a division of their own
 
 
@@ -190,7 +190,7 @@ def data_pack(
         float | None, typer.Option(help="Middlebury 2005 and 2006: what to divide its 8-bit disparities by")
     ] = None,
     keep_ego_hood: Annotated[
-        bool | None, typer.Option(help="Cityscapes: the car's hood is kept (the default), or the bottom fifth is cut off")
+        bool | None, typer.Option(help="Cityscapes: keep the car's hood (the default), or cut the bottom fifth off")
     ] = None,
     bonnet: Annotated[bool | None, typer.Option("--bonnet/--no-bonnet", hidden=True)] = None,
 ) -> None:

@@ -31,7 +31,7 @@ from ..training.loop import BatchTask
 __all__ = ['OWN_DIVISION', 'SYSTEMS', 'STUDIES', 'data_root', 'data_name', 'System', 'world_file', 'workers_that_render',
            'device_of', 'at_network_size', 'field_file', 'register']
 
-# %% ../../nbs/80_systems/base.ipynb #d2a161ab
+# %% ../../nbs/80_systems/base.ipynb #553c2b4d
 def data_root() -> Path:
     """Where packed files are kept: $ADVDEPTH_DATA, or `data/` below the current folder."""
     return Path(os.environ.get("ADVDEPTH_DATA", "data"))
@@ -64,7 +64,7 @@ class System:
     data_options: frozenset[str] = frozenset()  # options of `open_data`
 
     def open_data(self, path: Path, **options: Any) -> Any:
-        """Data of this kind in any layout, or a packed file; it says `layout` and `unit`, has a length, and `[i]` reads.
+        """Data of this kind in any layout, or a packed file, with `layout`, `unit`, a length, and `[i]` that reads.
 
         `options` are some of `data_options`. `UnknownLayout` if there is nothing of this kind, another ValueError or a
         FileNotFoundError in one sentence if there is and cannot be read.
