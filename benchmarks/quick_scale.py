@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from advdepth_nb.apps.cli import parse_settings
+from advdepth_nb.apps.cli_options import parse_settings
 from advdepth_nb.metrics.registry import headings_of
 from advdepth_nb.systems.experiments import Experiment, with_settings
 from advdepth_nb.systems.catalog import experiment

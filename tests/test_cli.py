@@ -1,5 +1,7 @@
 """The command: a user's mistake is one sentence and exit code 2; the verbs do what the library does."""
 
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,13 +15,14 @@ from test_image_pairs import classes, painted, photo, write
 from test_stereo_data import kitti, rig, sintel
 
 from advdepth_nb.apps import cli
-from advdepth_nb.study import runs as study
+from advdepth_nb.study import train as study
 from advdepth_nb.data.nyu import PackedDepth, open_source, pack
 from advdepth_nb.systems.catalog import experiment
 from advdepth_nb.core.colors import PALETTES
 from advdepth_nb.data.pairs import PackedPairs
 from advdepth_nb.data.samples import resplit
 from advdepth_nb.data.stereo import PackedStereo, decode_kitti, open_stereo, pack_stereo, read_values
+from advdepth_nb.metrics.registry import METRICS
 from advdepth_nb.systems.model_files import load_model, save_model
 from advdepth_nb.systems.catalog import SYSTEMS
 
@@ -65,7 +68,7 @@ def run(monkeypatch, capsys, *words):
         (["predict", "a.jpg", "-o", "out", "--focal", "-7", "--baseline", "1"], "focal must be above 0, in pixels"),
         (["predict", "a.jpg", "-o", "out", "--focal", "7", "--baseline", "nan"], "baseline must be above 0, in metres"),
         (["data", "info", "nowhere", "--kind", "mono"], "unknown kind 'mono'; known: depth, stereo, pairs"),
-        (["data", "info", "nowhere", "--task", "paint"], "unknown task 'paint'; known: colour, segment"),
+        (["data", "info", ".", "--task", "paint"], "unknown task 'paint'; known: colour, segment"),
         (["data", "info", "nowhere", "--kind", "stereo"], "nowhere does not exist"),
         (["report", "nowhere", "--data", "x.h5"], "holds no runs"),
         (["data", "pack", "nowhere", "-o", "x.h5"], "nowhere"),
@@ -281,14 +284,14 @@ def test_a_row_is_trained_from_the_start_it_declares(monkeypatch, capsys, tmp_pa
     monkeypatch.setenv("ADVDEPTH_DATA", str(worlds))
     words = ["train", "baseline", "--scale", "smoke", "--set", "epochs=1", "--set", "lr=1e-9", "--out", "trained"]
     code, told, error = run(monkeypatch, capsys, *words, "--set", "start=start")
-    assert code == 0 and "row 'baseline' begins from the weights of row 'start', so that is trained first" in told, (
+    assert code == 0 and "row 'baseline' is pretrained as row 'start', so that is trained first" in told, (
         error
     )
     first, second = (load_model(tmp_path / folder)[0].state_dict() for folder in ("trained/start", "trained"))
     counter = next(name for name in first if name.endswith("num_batches_tracked"))
     assert second[counter] > first[counter] > 0  # it went on where the first had ended
     begun = []
-    monkeypatch.setattr(study, "train_planned", lambda *words, say: begun.append(words[-2]) or {})
+    monkeypatch.setattr(study, "train_planned", lambda *words, say: begun.append(words[-1]) or {})
     words[-1], start = "other", ["--start", "trained/start", "--set", "start=start"]
     code, told, error = run(monkeypatch, capsys, *words, *start)
     assert code == 0 and "trained first" not in told and begun == [Path("trained/start")], error
@@ -314,10 +317,11 @@ def test_stereo_is_found_packed_and_described(monkeypatch, capsys, tmp_path):
 
 def test_info_names_the_rig_and_the_maps(monkeypatch, capsys, tmp_path):
     code, told, error = run(monkeypatch, capsys, "data", "info", sintel(tmp_path / "sintel"))
-    assert code == 0 and "baseline 0.1 m; with maps: occluded, out-of-frame" in told, error
+    assert code == 0 and "baseline 0.1 m, doffs 0 px; maps: occluded, out-of-frame" in told, error
     (rig(tmp_path / "rig") / "calib.txt").write_text("cam0=[700 0 20; 0 700 6; 0 0 1]\ndoffs=2.5\nbaseline=120\n")
     code, told, error = run(monkeypatch, capsys, "data", "info", tmp_path / "rig", "--kind", "stereo")
-    assert code == 0 and "no disparity is known, focal length 700 px, baseline 0.12 m, doffs 2.5 px" in told, error
+    assert code == 0 and "no disparity is known, 100.0% unknown" in told, error
+    assert "focal length 700 px, baseline 0.12 m, doffs 2.5 px" in told
 
 
 def segments(root, count=6):
@@ -342,11 +346,12 @@ def test_pairs_are_found_for_a_task(monkeypatch, capsys, tmp_path):
     assert len(half) == 3 and half.size == (16, 24) and half.division.startswith("by scene, 3 of 6")
     for path in (root, "s.h5"):
         code, told, error = run(monkeypatch, capsys, "data", "info", path, "--task", "segment")
-        assert code == 0 and "task segment; classes: #" in told and "first pair 0, train" in told, error
+        assert code == 0 and "task segment, input photograph; class fractions: #" in told, error
+        assert "first pair 0, train" in told
     code, told, error = run(monkeypatch, capsys, "data", "info", "s.h5", "--task", "colour")  # its photographs
     assert code == 0 and "8x12, task colour" in told, error
     code, told, error = run(monkeypatch, capsys, "data", "info", root / "A", "--task", "colour")
-    assert code == 0 and "photographs: 6 pairs" in told and "from grey that is made to the coloured one" in told, error
+    assert code == 0 and "photographs: 6 pairs" in told and "input grayscale made from the target" in told, error
 
 
 def test_a_world_serves_as_pairs_as_it_is(monkeypatch, capsys, tmp_path):
@@ -370,13 +375,13 @@ def test_what_does_not_fit_the_kind_is_one_sentence(monkeypatch, capsys, tmp_pat
     (broken / "right/1.png").unlink()
     monkeypatch.chdir(tmp_path)
     for words, sentence in [
-        ([stereo, "--raw"], "--raw and --splits are for NYU's labelled .mat, but"),
-        ([stereo, "--kind", "stereo", "--splits", "s.mat"], "but --kind stereo was asked for; leave them out"),
+        ([stereo, "--raw"], "--raw is for frames with depth, but"),
+        ([stereo, "--kind", "stereo", "--splits", "s.mat"], "--splits is for frames with depth, but --kind stereo was"),
         ([stereo, "--task", "colour"], "kitti holds KITTI 2015; say --kind pairs"),
-        ([stereo, "--kind", "depth"], "kitti holds no known layout: looked for depth: *.mat"),
+        ([stereo, "--kind", "depth"], "kitti holds no known layout: looked for *.mat"),
         ([stereo, "--kind", "pairs"], "say --task colour or --task segment"),
-        ([pairs, "--kind", "stereo"], "plants holds no known layout: looked for stereo: MPI Sintel"),
-        ([pairs, "--task", "segment", "--raw"], "labelled .mat, but"),
+        ([pairs, "--kind", "stereo"], "plants holds no stereo pairs of a known layout: looked for MPI Sintel"),
+        ([pairs, "--task", "segment", "--raw"], "--raw is for frames with depth, but"),
         ([pairs / "A", "--task", "segment"], "holds photographs, but the task 'segment' needs their classes too"),
         ([pairs], "pairs: with --task colour or --task segment folders A/ and B/"),
         (["empty"], "empty holds no known layout: looked for depth: *.mat"),
@@ -418,5 +423,97 @@ def test_options_of_one_stereo_layout(monkeypatch, capsys, tmp_path):
     assert (bright // 2 - dark).abs().max() <= 1 and dark.mean() < 0.6 * bright.mean()
     code, _, error = run(monkeypatch, capsys, "data", "pack", root, "-o", "x.h5", "--factor", 3)
     assert code == 2 and "factor is no option of this layout" in error
-    code, _, error = run(monkeypatch, capsys, "data", "pack", root, "-o", "x.h5", "--no-bonnet", "--kind", "pairs")
-    assert code == 2 and "bonnet is for stereo pairs only" in error
+    words = ("data", "pack", root, "-o", "x.h5", "--kind", "pairs")
+    code, _, error = run(monkeypatch, capsys, *words, "--no-keep-ego-hood")
+    assert code == 2 and "--keep-ego-hood is for stereo pairs, but --kind pairs was asked for" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words, warning",
+    [
+        (["data", "pack", "nowhere", "-o", "x.h5", "--no-bonnet"], "--bonnet is now --keep-ego-hood"),
+        (["train", "baseline", "--seed", "-1", "--all"], "--all is now --no-test-split"),
+        (["evaluate", "nowhere", "--data", "x.h5", "--flip"], "--flip is now --flip-tta"),
+    ],
+    ids=["bonnet", "all", "flip"],
+)
+def test_former_names_of_options_are_taken_with_one_line(monkeypatch, capsys, tmp_path, words, warning):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = run(monkeypatch, capsys, *words)
+    first, second = error.strip().splitlines()
+    assert code == 2 and warning in first and "nowhere" in second + "nowhere" * ("--seed" in second)
+    code, told, _ = run(monkeypatch, capsys, *words[: 2 if words[0] == "data" else 1], "--help")
+    assert code == 0 and not re.search(rf"{words[-1]}\b(?!-)", told)
+
+
+def test_a_plan_as_json(monkeypatch, capsys, tmp_path):
+    words = ["ablate", "table1", "--rows", "baseline,adv", "--seeds", 2, "--out", tmp_path, "--dry-run"]
+    code, told, error = run(monkeypatch, capsys, *words, "--json")
+    document = json.loads(told)
+    assert code == 0 and not error
+    assert list(document) == ["study", "scale", "recipe", "data", "device", "folder", "runs", "power"]
+    assert (document["study"], document["scale"], document["data"]) == ("table1", "quick", "rooms")
+    planned = {(run["row"], run["seed"]): run for run in document["runs"]}
+    assert {("baseline", 0), ("baseline", 1), ("adv", 0), ("adv", 1)} <= set(planned)
+    one = planned["adv", 1]
+    assert list(one) == ["row", "seed", "state", "folder", "fingerprint", "epochs", "terms"]
+    assert one["state"] == "to do" and len(one["fingerprint"]) == 16 and one["terms"]["adversarial"] > 0
+    assert one["folder"] == str(Path(document["folder"]) / "runs/adv/seed=1")
+    for line in document["power"]:
+        assert list(line) == ["reference", "compared", "seeds", "verdict", "reachable", "why"]
+        assert (line["reference"], line["compared"], line["seeds"]) == ("baseline", ["adv"], 2)
+    assert {line["reachable"] for line in document["power"]} == {True, False}
+    code, told, _ = run(monkeypatch, capsys, *words)
+    assert code == 0 and "Power at 2 seeds, 1 comparison with baseline:" in told and "(not attainable)" in told
+    code, told, error = run(monkeypatch, capsys, *words[:-1], "--json")
+    assert code == 2 and not told and "--json is for a plan" in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_scores_as_json(monkeypatch, capsys, tmp_path, model):
+    (tmp_path / "frames/den_1").mkdir(parents=True)
+    for i in range(2):
+        Image.fromarray(photo(i, 72, 96)).save(tmp_path / f"frames/den_1/rgb_{i}.png")
+        depth = np.linspace(1000, 2400, 72 * 96).reshape(72, 96).astype(np.uint16)
+        Image.fromarray(depth).save(tmp_path / f"frames/den_1/depth_{i}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADVDEPTH_DATA", str(tmp_path / "packed"))
+    words = ["evaluate", "model", "--data", "frames", "--split", "train", "--device", "cpu", "--json"]
+    code, told, error = run(monkeypatch, capsys, *words, "--out", "records.csv")
+    document = json.loads(told)  # packing the frames was told on stderr
+    assert code == 0 and "packing it to" in error and "2 images" in error
+    assert list(document) == ["row", "dataset", "split", "n_images", "metrics", "files"]
+    assert (document["row"], document["n_images"], document["files"]) == ("baseline", 2, ["records.csv"])
+    for record in document["metrics"]:
+        assert {key.partition("@")[0] for key in record} - {"protocol", "n_images", "n_excluded"} <= {*METRICS}
+        assert record["n_images"] == 2 and record["rmse"] > 0
+    code, told, error = run(monkeypatch, capsys, "evaluate", "nowhere", "--data", "frames", "--json")
+    assert code == 2 and not told and len(error.strip().splitlines()) == 1
+
+
+def test_data_as_json(monkeypatch, capsys, tmp_path):
+    code, told, error = run(monkeypatch, capsys, "data", "info", sintel(tmp_path / "sintel"), "--json")
+    document = json.loads(told)
+    assert code == 0 and list(document) == ["kind", "layout", "count", "first"] and not error
+    assert document["kind"] == "stereo" and document["layout"].startswith("MPI Sintel")
+    assert list(document["first"]) == [
+        "name", "scene", "split", "height_px", "width_px", "disparity_min_px", "disparity_max_px", "unknown_fraction",
+        "focal_length_px", "baseline_m", "doffs_px", "maps",
+    ]  # fmt: skip
+    assert document["first"]["baseline_m"] == 0.1 and document["first"]["focal_length_px"] is None
+    frame_h5(tmp_path / "depth/train/den/1.h5", depth=np.zeros((6, 8), np.float32))
+    first = json.loads(run(monkeypatch, capsys, "data", "info", tmp_path / "depth", "--json")[1])["first"]
+    assert first["depth_min_m"] is None and first["unknown_fraction"] == 1 and first["scene"] == "den"
+    segments(tmp_path / "plants")
+    told = run(monkeypatch, capsys, "data", "info", tmp_path / "plants", "--task", "segment", "--json")[1]
+    assert abs(sum(json.loads(told)["first"]["class_fractions"].values()) - 1) < 1e-9
+    code, told, error = run(monkeypatch, capsys, "data", "info", tmp_path / "nowhere", "--json")
+    assert code == 2 and not told and "nowhere does not exist" in error
+
+
+def test_json_is_told_in_the_help(monkeypatch, capsys):
+    for words, keys in [(["ablate"], ("fingerprint", "reachable")), (["evaluate"], ("metrics", "files")),
+                        (["data", "info"], ("depth_min_m", "unknown_fraction"))]:  # fmt: skip
+        code, told, _ = run(monkeypatch, capsys, *words, "--help")
+        assert code == 0 and "--json" in told and all(key in told for key in keys), told

@@ -422,14 +422,14 @@ def test_real_pairs_without_truth(real_data, tmp_path):
     wrong(lambda: open_stereo(real_data / "stereo"), "several layouts, Middlebury 2014", "Middlebury 2005")
 
 
-def test_bonnet(tmp_path):
+def test_keep_ego_hood(tmp_path):
     stem = "val/ulm/ulm_000000_000019"
     for kind in ("leftImg8bit", "rightImg8bit"):
         save(tmp_path / f"{kind}/{stem}_{kind}.png", picture(0, 50, 100))
     code = np.zeros((50, 100), np.uint16)
     code[:, 1:] = 1 + 256 * 9
     save(tmp_path / f"disparity/{stem}_disparity.png", code)
-    pair = open_stereo(tmp_path, bonnet=False)[0]
+    pair = open_stereo(tmp_path, keep_ego_hood=False)[0]
     assert pair.left.shape == (40, 100, 3) and pair.disparity.shape == (40, 100)
     assert set(np.unique(pair.disparity)) == {0, 9} and pair.focal is None and pair.split == "test"
     camera = tmp_path / f"camera/{stem}_camera.json"

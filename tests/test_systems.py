@@ -179,15 +179,15 @@ def test_a_trained_network_is_fine_tuned_on_pairs_without_ground_truth(fields, t
             pixels = rng.integers(0, 255, (64, 128, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "rig" / side / f"{name}.png")
     train_run(replace(experiment("baseline", "stereo", "smoke"), epochs=1), fields, tmp_path / "base", device="cpu")
-    words = ("train", "baseline", "--study", "stereo", "--scale", "smoke", "--data", tmp_path / "rig", "--all")
-    words = (*words, "--start", tmp_path / "base", "--out", tmp_path / "tuned", "--set", "epochs=1")
+    words = ("train", "baseline", "--study", "stereo", "--scale", "smoke", "--data", tmp_path / "rig")
+    words = (*words, "--no-test-split", "--start", tmp_path / "base", "--out", tmp_path / "tuned", "--set", "epochs=1")
     done = command(*words, data=tmp_path)
     assert done.returncode == 0 and "images: 4" in done.stdout, done.stdout + done.stderr
     a, b = (load_model(tmp_path / f)[0].state_dict() for f in ("base", "tuned"))
     assert not all(torch.equal(a[k], b[k]) for k in a)
     blind = command("evaluate", tmp_path / "tuned", "--data", tmp_path / "rig", data=tmp_path)
     assert blind.returncode == 2 and "no true disparities" in blind.stderr
-    seen = command("evaluate", tmp_path / "tuned", "--data", fields, "--flip", data=tmp_path)
+    seen = command("evaluate", tmp_path / "tuned", "--data", fields, "--flip-tta", data=tmp_path)
     assert seen.returncode == 0 and "post-processed with the mirrored image" in seen.stdout
 
 
@@ -241,7 +241,7 @@ def test_fewer_than_five_photographs_are_enough(tmp_path, monkeypatch, count):
     for name in range(count):
         Image.fromarray(rng.integers(0, 255, (72, 96, 3), dtype=np.uint8)).save(tmp_path / "own" / f"{name}.png")
     e, system = experiment("colour_l1", "translate", "smoke"), SYSTEMS["translation"]
-    for split in ("train", "test"):  # `train --all`, `evaluate --data`
+    for split in ("train", "test"):  # `train --no-test-split`, `evaluate --data`
         whole = system.dataset(system.data_file(e, str(tmp_path / "own"), whole=split), split, e)
         assert len(whole) == count and whole.division == f"all for {split}ing"
     if count == 1:

@@ -34,7 +34,7 @@ from ..training.loop import BatchTask
 __all__ = ['OWN_DIVISION', 'SYSTEMS', 'STUDIES', 'CODE', 'data_root', 'data_name', 'System', 'world_file', 'workers_that_render',
            'device_of', 'at_network_size', 'field_file', 'register', 'load_file']
 
-# %% ../../nbs/80_systems/base.ipynb #6ea90a86
+# %% ../../nbs/80_systems/base.ipynb #f43b7004
 def data_root() -> Path:
     """Where packed files are kept: $ADVDEPTH_DATA, or `data/` below the current folder."""
     return Path(os.environ.get("ADVDEPTH_DATA", "data"))
@@ -63,6 +63,29 @@ class System:
     protocols: tuple[str, ...]  # under which every test image is scored
     columns: ClassVar[Mapping[str, str]]  # metric -> heading, in the table's order
     endpoints: ClassVar[Mapping[str, str]]  # metric -> what is asked of it, before any run
+    kind: str = ""  # of its data, for --kind; "" if it brings no kind that others do not
+    kind_words: str = ""  # what a data set of this kind holds, in the plural
+    packed_format: str = ""  # attribute `format` by which its packed files are told apart
+    data_options: frozenset[str] = frozenset()  # options of `open_data`
+
+    def open_data(self, path: Path, **options: Any) -> Any:
+        """Data of this kind in any layout, or a packed file, with `layout`, `unit`, a length, and `[i]` that reads.
+
+        `options` are some of `data_options`. `UnknownLayout` if there is nothing of this kind, another ValueError or a
+        FileNotFoundError in one sentence if there is and cannot be read.
+        """
+        raise NotImplementedError
+
+    def describe_first(self, opened: Any) -> dict[str, Any]:
+        """What the first frame of `open_data` is like, of it `name`, `split`, `height_px` and `width_px`.
+
+        Numbers have their unit in the key: `_m`, `_px`, or `_fraction`, and are None where they are not known.
+        """
+        raise NotImplementedError
+
+    def pack_data(self, opened: Any, out: Path, size: tuple[int, int] | None, test_share: float | None) -> Path:
+        """What `open_data` opened as one packed file, resized to `size` (H,W) and divided by scene if asked."""
+        raise NotImplementedError
 
     def render(self, e: Experiment, world: str) -> Path:
         """The packed file of a world at the experiment's scale, rendered if it is not there yet."""
