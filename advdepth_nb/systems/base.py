@@ -34,7 +34,7 @@ from ..training.loop import BatchTask
 __all__ = ['OWN_DIVISION', 'SYSTEMS', 'STUDIES', 'CODE', 'data_root', 'data_name', 'System', 'world_file', 'workers_that_render',
            'device_of', 'at_network_size', 'field_file', 'register', 'load_file']
 
-# %% ../../nbs/80_systems/base.ipynb #f43b7004
+# %% ../../nbs/80_systems/base.ipynb #005537f9
 def data_root() -> Path:
     """Where packed files are kept: $ADVDEPTH_DATA, or `data/` below the current folder."""
     return Path(os.environ.get("ADVDEPTH_DATA", "data"))
@@ -125,7 +125,7 @@ class System:
         return e
 
     def network(self, e: Experiment) -> nn.Module:
-        """The network, with whatever initial weights the global generator gives; or a naive baseline, not fitted yet."""
+        """The network, with the initial weights the global generator gives; or a naive baseline, not fitted yet."""
         raise NotImplementedError
 
     def parameter_groups(self, e: Experiment, net: nn.Module) -> list[dict[str, Any]]:
@@ -236,7 +236,7 @@ class System:
             raise ValueError(f"scale '{e.scale}' trains on {self.real}, not on {data}; give --data PATH")
 
     def facts(self, e: Experiment, data: str) -> Any:
-        """What identifies the data of an experiment: a world's parameters, or a layout and the identity of its files."""
+        """What identifies the data of an experiment: a world's parameters, or layout and identity of files."""
         if data in self.worlds:
             self.check_world(e, data)
             sizes = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(e.world).items()}  # as JSON has them

@@ -102,10 +102,11 @@ DEPTH_SCALES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../../nbs/80_systems/depth_rows.ipynb #08c24d3c
+# %% ../../nbs/80_systems/depth_rows.ipynb #ee2169ee
 def baseline(scale: str, recipe: str) -> Experiment:
     """Hu et al.'s three terms: the row that every other one is measured against."""
-    return configure(DepthExperiment, {"log_depth": 1.0, "gradient": 1.0, "surface_normal": 1.0}, DEPTH_RECIPES[recipe], DEPTH_SCALES[scale])
+    terms = {"log_depth": 1.0, "gradient": 1.0, "surface_normal": 1.0}
+    return configure(DepthExperiment, terms, DEPTH_RECIPES[recipe], DEPTH_SCALES[scale])
 
 
 def adv(scale: str, recipe: str) -> Experiment:
@@ -184,14 +185,15 @@ def start(scale: str, recipe: str) -> Experiment:
 def _instead_of_log_depth(term: str, e: Experiment) -> dict[str, float]:
     return {term if name == "log_depth" else name: weight for name, weight in e.losses.items()}
 
-# %% ../../nbs/80_systems/depth_rows.ipynb #0cb68360
+# %% ../../nbs/80_systems/depth_rows.ipynb #c5f07bdc
 SWEPT = ("gradient", "surface_normal", "ssim_depth", "adversarial")
 SHARES = (0.03, 0.1, 0.3, 0.6)
 
 
 def log_depth(scale: str, recipe: str) -> Experiment:
     """The logarithmic term alone: what every share is a share beside."""
-    return replace(configure(DepthExperiment, {"log_depth": 1.0}, DEPTH_RECIPES[recipe], DEPTH_SCALES[scale]), scored_on="validation")
+    e = configure(DepthExperiment, {"log_depth": 1.0}, DEPTH_RECIPES[recipe], DEPTH_SCALES[scale])
+    return replace(e, scored_on="validation")
 
 
 def start_held_out(scale: str, recipe: str) -> Experiment:

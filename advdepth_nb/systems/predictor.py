@@ -24,12 +24,12 @@ from .experiments import Experiment
 __all__ = ['PHOTOGRAPHS', 'as_batch', 'open_photograph', 'photographs', 'save_depth', 'save_disparity', 'save_picture',
            'save_coloured', 'Predictor']
 
-# %% ../../nbs/80_systems/predictor.ipynb #e4221b1a
+# %% ../../nbs/80_systems/predictor.ipynb #1fd9178b
 PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
 
 def as_batch(image: Tensor | np.ndarray | Image.Image | str | Path) -> Tensor:
-    """Any photograph as (B,3,H,W) uint8, the one form that predictors are shown; values in 0-1 are rounded to 8 bits."""
+    """Any photograph as (B,3,H,W) uint8, the form that predictors are shown; values in 0-1 are rounded to 8 bits."""
     if isinstance(image, (str, Path)):
         image = open_photograph(image)
     if isinstance(image, Image.Image):
