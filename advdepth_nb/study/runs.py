@@ -785,13 +785,13 @@ def _time_left(begun: float, waiting: Sequence[Run], todo: Sequence[Run], runnin
         text += f", about {gone * left / (whole - left) / 60:.1f} left"
     return text
 
-# %% ../../nbs/85_study/runs.ipynb #b41e10e5
+# %% ../../nbs/85_study/runs.ipynb #7d3dea1c
 @dataclass(frozen=True)
 class Records:
     """All that a finished or half-finished study has to say."""
 
     images: pd.DataFrame  # long: study, row, seed, dataset, split, scene, image, protocol, metric, value, n_valid
-    runs: pd.DataFrame  # a line a run: row, seed, folder, system, scale, recipe, start, gan_health ("" or why not), budget
+    runs: pd.DataFrame  # a line a run: row, seed, folder, system, scale, recipe, start, gan_health, and the budget
     history: pd.DataFrame  # row, seed, step and whatever History logged
     missing: list[str]  # "row seed n" begun or failed, but not complete
 
