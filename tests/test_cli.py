@@ -205,7 +205,7 @@ def test_predict_pictures(monkeypatch, capsys, tmp_path, photograph, row, name):
 def test_a_rig_is_for_stereo_runs(monkeypatch, capsys, tmp_path, photograph, row, study, system):
     words = ["--model", saved(tmp_path, row, study), "--focal", 140, "--baseline", 0.5]
     code, _, error = run(monkeypatch, capsys, "predict", photograph, "-o", tmp_path / "out", *words)
-    assert code == 2 and f"is a run of the {system} system; leave them out" in error
+    assert code == 2 and f"is a run of the {system} system; leave that out" in error
     assert len(error.strip().splitlines()) == 1 and not (tmp_path / "out").exists()
 
 

@@ -13,7 +13,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 from safetensors.torch import load_file
 
-from advdepth_nb.study import runs as study
+from advdepth_nb.study import train as study
 from advdepth_nb.systems.experiments import PRECISIONS
 from advdepth_nb.systems.catalog import experiment
 from advdepth_nb.systems.model_files import load_model

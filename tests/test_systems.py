@@ -20,6 +20,7 @@ from advdepth_nb.systems.catalog import experiment
 from advdepth_nb.metrics.images import score_segment
 from advdepth_nb.core.colors import paint
 from advdepth_nb.systems.model_files import load_model
+from advdepth_nb.systems.translation import paint_with
 from advdepth_nb.study.train import train_run
 from advdepth_nb.systems.catalog import SYSTEMS
 
@@ -134,7 +135,7 @@ def test_a_classifier_is_judged_as_a_painter_is(fields):
     e = replace(e, size=(32, 64), classes=4)  # half the data's: what is judged was resized
     net = system.network(e).fit(system.dataset(fields, "train", e))
     [(_, judged)] = system.scores(net, e, data, 0, ["segment"])
-    painted = paint(system.paint(net, e, data[0]["input"][None]), data.palette)
+    painted = paint(paint_with(net, e, data[0]["input"][None]), data.palette)
     alike = score_segment(painted, data[0]["labels"][None], data.palette)
     assert all(torch.equal(judged[name].nan_to_num(-1), alike[name].nan_to_num(-1)) for name in alike)
 
