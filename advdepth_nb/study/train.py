@@ -37,7 +37,7 @@ from ..training.schedules import learning_rate_factor
 # %% auto #0
 __all__ = ['train_run', 'train_planned', 'prepare_run', 'cost_of_a_step', 'more_steps', 'hold_out', 'Part']
 
-# %% ../../nbs/85_study/train.ipynb #e1dc39b3
+# %% ../../nbs/85_study/train.ipynb #94fe7e14
 def train_run(
     e: Experiment,
     data: Path | str,  # a packed file
@@ -52,6 +52,7 @@ def train_run(
 
     Called again it goes on from the folder's checkpoint. Another experiment, seed, data or start begins anew.
     """
+    check_precision(e.precision, pick_device(device))  # before anything is written
     system = SYSTEMS[e.system]
     known = {"name": str(data), "facts": system.facts(e, str(data)), "weights": system.weights_identity(e)}
     init = Run.read(start).fingerprint if start and (Path(start) / "experiment.json").exists() else str(start)
