@@ -309,7 +309,7 @@ def train_with_progress(run: Run, packed: Path, device: str, init: Path | None) 
 
         return train_planned(run.folder, packed, device, init or "", say=say)
 
-# %% ../../nbs/95_apps/cli.ipynb #b87db122
+# %% ../../nbs/95_apps/cli.ipynb #289afaca
 @app.command()
 def train(
     row: Annotated[str, typer.Argument(help="a row of the study, e.g. baseline or adv")],
@@ -333,7 +333,7 @@ def train(
 
     A row with pretraining has the row that it is initialized with trained first, in a folder of its name below --out.
     """
-    from advdepth_nb.study.plan import make_plan
+    from advdepth_nb.study.plan import make_plan, weights_in
     from advdepth_nb.systems.catalog import SYSTEMS
 
     whole = former("--all", "--no-test-split", former_whole) or whole
@@ -342,7 +342,7 @@ def train(
     plan = make_plan(study, scale, recipe, [seed], [row], data, device, out, parse_settings(settings))
     held = {"split": "all"} if whole else {}
     runs = {r.row: replace(r, data={**r.data, **held}, folder=out / r.row) for r in plan.runs}
-    init = str(start.resolve()) if start else plan.runs[-1].init
+    init = weights_in(start) if start else plan.runs[-1].init
     run = replace(runs[plan.runs[-1].row], folder=out, init=init)
     first = runs[run.experiment.start] if run.experiment.start and not start else None
     if first:

@@ -25,7 +25,7 @@ from ..systems.model_files import RUN_FORMAT, check_format, damaged
 from ..core.files import write_json
 
 # %% auto #0
-__all__ = ['Run', 'planned_fingerprint', 'Plan', 'make_plan', 'study_of_file', 'plan_run', 'data_identity']
+__all__ = ['Run', 'planned_fingerprint', 'Plan', 'make_plan', 'study_of_file', 'plan_run', 'weights_in', 'data_identity']
 
 # %% ../../nbs/85_study/plan.ipynb #e93e6c56
 @dataclass(frozen=True, eq=False)  # a run is itself, not its fields; so it can be a key
@@ -118,7 +118,7 @@ def _stated(thing: Any) -> Any:
     values = {name: getattr(thing, name) for name in known}
     return {name: _stated(value) for name, value in values.items() if value != known[name]}
 
-# %% ../../nbs/85_study/plan.ipynb #87d66968
+# %% ../../nbs/85_study/plan.ipynb #431775c9
 @dataclass(frozen=True)
 class Plan:
     """A study about to run: its folder, its data and its runs in the order of the table."""
@@ -206,15 +206,24 @@ def plan_run(
     seed: int = 0,
     data: str = "",
     out: Path | str = "results/by-hand",
+    start: Path | str = "",  # folder of a finished run whose weights it begins from
 ) -> Run:
     """Plan one row with one seed for a folder of its own, and write its `experiment.json`; for notebooks run by hand.
 
     It begins from random weights or the encoder's own, unless it is given a run to begin from.
     """
     plan = make_plan(study, scale, recipe, [seed], [row], data, settings={**(settings or {}), "start": ""})
-    run = replace(plan.runs[-1], folder=Path(out))
+    run = replace(plan.runs[-1], folder=Path(out), init=weights_in(start) if start else "")
     run.write()
     return run
+
+
+def weights_in(folder: Path | str) -> str:
+    """What identifies the weights that a finished run left: a digest of `model.safetensors`."""
+    path = Path(folder) / "model.safetensors"
+    if not path.exists():
+        raise FileNotFoundError(f"{folder} has no model.safetensors; give the folder of a finished run")
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _declared_rows(
