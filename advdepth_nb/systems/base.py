@@ -282,7 +282,7 @@ def field_file(e: Experiment, world: str) -> Path:
     out = world_file(e, f"{world}-pairs")
     return pack_fields(out, **vars(e.world), workers=workers_that_render(), world=world.removesuffix("s"))
 
-# %% ../../nbs/80_systems/base.ipynb #d791539f
+# %% ../../nbs/80_systems/base.ipynb #f6b1b57c
 SYSTEMS: dict[str, System] = {}
 STUDIES: dict[str, Study] = {}
 
@@ -310,12 +310,16 @@ def load_file(path: Path | str) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give a Python file that calls register(system, studies)")
     if path not in CODE.values():
-        before = {**SYSTEMS, **STUDIES}
+        before = [(known, dict(known)) for known in (SYSTEMS, STUDIES)]
         spec = importlib.util.spec_from_file_location(f"advdepth_guest_{path.stem}", path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # where dataclasses look up their annotations
         spec.loader.exec_module(module)
-        new = {name: path for name, thing in {**SYSTEMS, **STUDIES}.items() if before.get(name) is not thing}
+        if taken := [name for known, old in before for name, thing in old.items() if known[name] is not thing]:
+            for known, old in before:
+                known.clear(), known.update(old)
+            raise ValueError(f"{path} registers '{taken[0]}', a name that is taken; choose another one")
+        new = {name: path for known, old in before for name in known if name not in old}
         if not new:
             raise ValueError(f"{path} registers no system and no study; call register(system, studies) in it")
         CODE.update(new)
