@@ -31,10 +31,10 @@ from ..training.adversary import Adversary
 from ..training.loop import BatchTask
 
 # %% auto #0
-__all__ = ['OWN_DIVISION', 'SYSTEMS', 'STUDIES', 'CODE', 'data_root', 'data_name', 'System', 'world_file', 'workers_that_render',
-           'device_of', 'at_network_size', 'field_file', 'register', 'load_file']
+__all__ = ['OWN_DIVISION', 'SYSTEMS', 'STUDIES', 'CODE', 'data_root', 'data_name', 'is_world', 'System', 'world_file',
+           'workers_that_render', 'device_of', 'at_network_size', 'field_file', 'register', 'load_file']
 
-# %% ../../nbs/80_systems/base.ipynb #005537f9
+# %% ../../nbs/80_systems/base.ipynb #fe236e0d
 def data_root() -> Path:
     """Where packed files are kept: $ADVDEPTH_DATA, or `data/` below the current folder."""
     return Path(os.environ.get("ADVDEPTH_DATA", "data"))
@@ -42,7 +42,12 @@ def data_root() -> Path:
 
 def data_name(data: str) -> str:
     """A short name for data: that of a world, or the file's or folder's own."""
-    return data if data in ("rooms", "fields") else Path(data).resolve().stem.replace(" ", "_")
+    return data if is_world(data) else Path(data).resolve().stem.replace(" ", "_")
+
+
+def is_world(data: str) -> bool:
+    """Whether this names a synthetic world, of whatever system, and no path."""
+    return any(data in system.worlds for system in SYSTEMS.values())
 
 
 OWN_DIVISION = "the source's own"  # what sources say that bring their train and test split along
@@ -57,7 +62,7 @@ class System:
     scales: Mapping[str, Mapping[str, Any]]  # how much of it
     predictor: type[Predictor]  # its network, called with photographs
     figures: str = ""  # module with the pages of its report, imported when one is made; "": there are none
-    worlds: tuple[str, ...]  # names of the synthetic worlds it can be run on
+    worlds: tuple[str, ...] = ()  # names of the synthetic worlds it can be run on
     real: str  # what it is trained on otherwise, in words
     real_test_images: int = 0  # how many test images that has; 0: as many as there are
     protocols: tuple[str, ...]  # under which every test image is scored
