@@ -17,7 +17,7 @@ from ..training.adversary import FORMER_FIELDS, AdversarySettings
 # %% auto #0
 __all__ = ['SHARED', 'experiment', 'from_settings']
 
-# %% ../../nbs/80_systems/catalog.ipynb #525f5210
+# %% ../../nbs/80_systems/catalog.ipynb #852880f3
 # What a reference row takes over from `--set`: all rows must have one network and one form of data.
 SHARED = {
     "encoder", "pretrained", "fusion_width", "frozen_stages", "frozen_norm", "align_corners", "frame", "crop", "world",
@@ -46,7 +46,7 @@ def experiment(
         if part == "losses" and term in e.terms(recipe) and term not in e.losses:
             continue  # a weight is for the rows that have the term; it does not make one row into another
         if part == "adversary" and e.adversary is None:
-            continue  # nor does it give a second player to a row without one
+            continue  # nor does it give a discriminator to a row without one
         if row in table.rows or row in table.beside or part in SHARED:
             meant[name] = value
     return with_settings(e, meant)

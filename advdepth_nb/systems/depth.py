@@ -36,9 +36,9 @@ from ..training.adversary import AdversarySettings, prepare_depth
 # %% auto #0
 __all__ = ['SupervisedDepth', 'DepthPredictor', 'DepthSystem']
 
-# %% ../../nbs/80_systems/depth.ipynb #f9b1881e
+# %% ../../nbs/80_systems/depth.ipynb #2675cd95
 class SupervisedDepth:
-    """RGB in, depth out, measured depth as teacher (Hu et al. 2019; Mehrzadeh et al. 2019 with the adversary)."""
+    """RGB in, depth out, supervised by measured depth (Hu et al. 2019; Mehrzadeh et al. 2019 with the adversary)."""
 
     def __init__(
         self,

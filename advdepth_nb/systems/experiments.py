@@ -20,7 +20,7 @@ from ..training.schedules import SCHEDULES
 __all__ = ['PRECISIONS', 'Row', 'World', 'Experiment', 'with_settings', 'check_name', 'choose', 'configure', 'placebo',
            'placebos', 'only_adversarial', 'Study', 'named', 'crossed', 'as_settings']
 
-# %% ../../nbs/80_systems/experiments.ipynb #ec31458d
+# %% ../../nbs/80_systems/experiments.ipynb #3eac171d
 @dataclass(frozen=True)
 class World:
     """How much of a synthetic world is rendered for a scale; ignored when real data is given."""
@@ -45,7 +45,7 @@ class Experiment:
 
     row: str = ""
     hypothesis: str = ""
-    losses: Mapping[str, float]  # term -> weight; "adversarial" among them where there is a second player
+    losses: Mapping[str, float]  # term -> weight; "adversarial" among them where there is a discriminator
     # the recipe: how a source trained
     recipe: str
     epochs: float  # a fraction cuts the last one short
@@ -72,7 +72,7 @@ class Experiment:
     validation: float = 0.1  # share of the training scenes held out for either
     shares: Mapping[str, float] = field(default_factory=dict)  # term -> share of the gradient that sets its weight
     trials: Mapping[str, float] = field(default_factory=dict)  # term -> weights tried before its own was chosen
-    compensate: bool = False  # no second player, but its floating-point operations spent on more steps
+    compensate: bool = False  # no adversary, but its floating-point operations spent on more steps
 
     @classmethod
     def terms(cls, recipe: str) -> set[str]:
@@ -99,7 +99,7 @@ class Experiment:
             raise ValueError(f"unknown loss term {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
         if "adversarial" in self.losses and self.adversary is None:
             raise ValueError(
-                f"an adversarial term needs a second player, but recipe '{self.recipe}' describes no discriminator; "
+                f"an adversarial term needs a discriminator, but recipe '{self.recipe}' describes no discriminator; "
                 "use another recipe, or name with --rows only rows without one"
             )
         if self.network not in self.networks:
@@ -124,7 +124,10 @@ class Experiment:
         if any(not share > 0 for share in self.shares.values()) or not sum(self.shares.values()) < 1:
             raise ValueError(f"shares must be above 0 and in all below 1, not {dict(self.shares)}")
         if self.compensate and ("adversarial" in self.losses or self.adversary is None):
-            raise ValueError("compensate spends a second player's operations: it needs one described, and none playing")
+            raise ValueError(
+                "compensate=True needs discriminator settings and no adversarial term: it spends a discriminator's "
+                "operations on more steps"
+            )
         if not 0 <= self.lr_warmup < 1:
             raise ValueError(f"lr_warmup is a fraction of the run, at least 0 and below 1, not {self.lr_warmup}")
         if self.lr_schedule not in SCHEDULES:

@@ -36,9 +36,9 @@ from .stereo_rows import STEREO_RECIPES, STEREO_SCALES, STEREO_STUDIES, StereoEx
 # %% auto #0
 __all__ = ['DEPTH_SCORES', 'StereoDepth', 'Rig', 'StereoPredictor', 'StereoSystem', 'halved']
 
-# %% ../../nbs/80_systems/stereo.ipynb #e49a09f0
+# %% ../../nbs/80_systems/stereo.ipynb #32ee187f
 class StereoDepth:
-    """Left view in, both views' disparities out, the other view as teacher (Godard et al. 2017), with an adversary."""
+    """Left view in, both views' disparities out, self-supervised by the other view (Godard et al. 2017)."""
 
     def __init__(
         self,

@@ -39,9 +39,9 @@ from advdepth_nb.systems.translation_rows import (
 # %% auto #0
 __all__ = ['WORLD_CLASSES', 'Translation', 'paint_with', 'TranslationPredictor', 'usual_palette', 'TranslationSystem']
 
-# %% ../../nbs/80_systems/translation.ipynb #40339074
+# %% ../../nbs/80_systems/translation.ipynb #4a87e23c
 class Translation:
-    """A picture in, a picture out, paired pictures as teacher (Isola et al. 2017)."""
+    """A picture in, a picture out, supervised by paired pictures (Isola et al. 2017)."""
 
     def __init__(
         self,
