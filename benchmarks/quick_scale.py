@@ -74,8 +74,10 @@ def main() -> None:
         for metric, label in METRICS.items():
             values = table[f"row_{metric}"]
             print(f"{label}: mean {values.mean():.3f}, standard deviation {values.std() / values.mean():.1%} of it")
-    print(f"CPU seconds a step: start {table['start_seconds_a_step'].mean():.2f}, row "
-          f"{table['row_seconds_a_step'].mean():.2f}")
+    print(
+        f"CPU seconds a step: start {table['start_seconds_a_step'].mean():.2f}, row "
+        f"{table['row_seconds_a_step'].mean():.2f}"
+    )
     if given.csv:
         settings = {"set": " ".join(given.set), "start": " ".join(given.start)}
         table.assign(**settings).to_csv(given.csv, mode="a", header=not given.csv.exists(), index=False)

@@ -284,9 +284,7 @@ def test_a_row_is_trained_from_the_start_it_declares(monkeypatch, capsys, tmp_pa
     monkeypatch.setenv("ADVDEPTH_DATA", str(worlds))
     words = ["train", "baseline", "--scale", "smoke", "--set", "epochs=1", "--set", "lr=1e-9", "--out", "trained"]
     code, told, error = run(monkeypatch, capsys, *words, "--set", "start=start")
-    assert code == 0 and "row 'baseline' is pretrained as row 'start', so that is trained first" in told, (
-        error
-    )
+    assert code == 0 and "row 'baseline' is pretrained as row 'start', so that is trained first" in told, error
     first, second = (load_model(tmp_path / folder)[0].state_dict() for folder in ("trained/start", "trained"))
     counter = next(name for name in first if name.endswith("num_batches_tracked"))
     assert second[counter] > first[counter] > 0  # it went on where the first had ended

@@ -63,7 +63,13 @@ def test_every_form_of_import_is_seen(source, names):
 
 
 @pytest.mark.parametrize(
-    "words", [["tools/notebooks.py", "check"], ["-m", "ruff", "check", "--quiet"]], ids=["in step", "ruff"]
+    "words",
+    [
+        ["tools/notebooks.py", "check"],
+        ["-m", "ruff", "check", "--quiet"],
+        ["-m", "ruff", "format", "--check", "--quiet"],
+    ],
+    ids=["in step", "lint", "format"],
 )
 def test_notebooks_modules_and_readme_agree_and_are_tidy(words):
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -92,8 +92,11 @@ def test_other_sizes_are_resized_and_told(truth, tmp_path):
     path = lay(tmp_path / "out", "npy", np.ones((3, 3, 4), np.float32), names)
     scored = score_predictions(open_predictions(path), source, protocols=[PUBLISHED["bts2019"]])
     assert "3 predictions of 3x4 were resized" in scored.notes[1] and "frames of 6x8" in scored.notes[1]
-    cropped = [d[slice(*map(int, rows.split(":"))), slice(*map(int, columns.split(":")))] for d in depths
-               for rows, columns in [re.findall(r"\d+:\d+", next(iter(scored.protocols.values())).cells()["crop"])]]
+    cropped = [
+        d[slice(*map(int, rows.split(":"))), slice(*map(int, columns.split(":")))]
+        for d in depths
+        for rows, columns in [re.findall(r"\d+:\d+", next(iter(scored.protocols.values())).cells()["crop"])]
+    ]
     expected = [(abs(1 - d[d > 0]) / d[d > 0]).mean() for d in cropped]
     rel = scored.images[scored.images["metric"] == "abs_rel"]["value"]
     assert np.allclose(rel, expected, rtol=1e-4)
@@ -120,6 +123,7 @@ def test_names_may_carry_words_and_folders(truth, tmp_path):
 
 def bad(folder, names, depths):
     """What to lay wrongly, with arguments of open_predictions, and the words of the refusal."""
+
     def one(name, value):
         np.save(folder / name, value)
         return folder / name
@@ -291,5 +295,3 @@ def test_real_frames(real_data, tmp_path):
     assert np.isclose(far.loc["hu2019", "abs_rel"], 0.1, atol=1e-4) and far.loc["marigold2024", "abs_rel"] < 0.01
     assert far.loc["hu2019", "rmse"] > far.loc["ma2018", "rmse"]  # pooled above the mean of the images
     assert np.isclose(far.loc["densedepth2018", "abs_rel"], 1 / 11, atol=2e-3)  # over the prediction
-
-

@@ -65,8 +65,17 @@ def number_cells(notebook) -> None:
         cell["id"] = hashlib.sha1(f"{text}{seen[text]}".encode()).hexdigest()[:8]
 
 
+def formatted(text: str, path: Path) -> str:
+    """The text of a module or notebook as `ruff format` wants it, with the project's settings."""
+    ruff = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(path), "-"]
+    return subprocess.run(ruff, input=text, capture_output=True, text=True, check=True, encoding="utf-8").stdout
+
+
 def write(notebook, path: Path) -> None:
+    """The notebook, its code formatted; ids follow from the cells, so they are numbered after that."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    notebook = nbformat.reads(formatted(nbformat.writes(notebook), path), as_version=4)
+    number_cells(notebook)
     text = nbformat.writes(notebook, indent=1, ensure_ascii=False) + "\n"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
@@ -80,7 +89,6 @@ def clean(notebook, outputs: bool):
     for cell in notebook.cells:
         if cell.cell_type == "code":  # warnings name places on the machine that made them
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"] if outputs else []
-    number_cells(notebook)
     return notebook
 
 
@@ -100,25 +108,30 @@ def build(names: list[str]) -> None:
         text = text_of(path)
         if text.exists() and (not path.exists() or text.stat().st_mtime >= path.stat().st_mtime):
             write(from_text(path), path)
+            write_text([path])
         elif path.exists() and text.exists():  # edited in JupyterLab since
-            notebook = nbformat.read(path, as_version=4)
-            write(clean(notebook, keeps_outputs(path)), path)
-            jupytext.write(notebook, text, fmt="py:percent")
+            write(clean(nbformat.read(path, as_version=4), keeps_outputs(path)), path)
+            write_text([path])
         if is_module(path):
             nb_export(path, lib_path=LIB)
+            module = (LIB / name_of(path)).with_suffix(".py")
+            module.write_text(formatted(module.read_text(encoding="utf-8"), module), encoding="utf-8")
     if not names:
         _build_modidx(dest=LIB, nbs_path=NBS, skip_exists=False)
     if (NBS / "index.ipynb").exists() and (not names or "index" in names):
         (ROOT / "README.md").write_text(readme(), encoding="utf-8")
 
 
-def write_text() -> None:
-    for path in notebooks():
-        if path.exists():
-            text_of(path).parent.mkdir(parents=True, exist_ok=True)
-            jupytext.write(
-                clean(nbformat.read(path, as_version=4), keeps_outputs(path)), text_of(path), fmt="py:percent"
-            )
+def write_text(paths: list[Path]) -> None:
+    """The text pairs of notebooks; one that says the same already keeps its time."""
+    for path in paths:
+        notebook = clean(nbformat.read(path, as_version=4), keeps_outputs(path))
+        number_cells(notebook)
+        text = jupytext.writes(notebook, fmt="py:percent")
+        pair = text_of(path)
+        if not pair.exists() or pair.read_text(encoding="utf-8") != text:
+            pair.parent.mkdir(parents=True, exist_ok=True)
+            pair.write_text(text, encoding="utf-8")
 
 
 def run(names: list[str]) -> None:
@@ -171,7 +184,7 @@ def check() -> int:
     ).stdout.split()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "repo"
-        for name in [*tracked, "settings.ini", "tools/notebooks.py"]:
+        for name in [*tracked, "settings.ini", "pyproject.toml", "tools/notebooks.py"]:
             if (ROOT / name).exists():
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 (copy / name).write_bytes((ROOT / name).read_bytes())
@@ -194,7 +207,7 @@ if __name__ == "__main__":
     os.chdir(ROOT)
     match sys.argv[1:]:
         case ["text"]:
-            write_text()
+            write_text([path for path in notebooks() if path.exists()])
         case ["build", *names]:
             build(names)
         case ["run", *names] if names:

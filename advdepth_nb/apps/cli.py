@@ -34,9 +34,29 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 # %% auto #0
-__all__ = ['app', 'main', 'chosen_weights', 'power_of', 'power_in_words', 'plan_document', 'say_plan', 'ablate', 'run_and_report',
-           'report', 'training_steps', 'train_with_progress', 'train', 'metric_records', 'write_records',
-           'evaluate_run', 'evaluate_predictions', 'write_protocols', 'evaluate', 'predict']
+__all__ = [
+    "app",
+    "main",
+    "chosen_weights",
+    "power_of",
+    "power_in_words",
+    "plan_document",
+    "say_plan",
+    "ablate",
+    "run_and_report",
+    "report",
+    "training_steps",
+    "train_with_progress",
+    "train",
+    "metric_records",
+    "write_records",
+    "evaluate_run",
+    "evaluate_predictions",
+    "write_protocols",
+    "evaluate",
+    "predict",
+]
+
 
 # %% ../../nbs/95_apps/cli.ipynb #559f51e9
 def main() -> None:
@@ -73,6 +93,7 @@ def _stop_kernels() -> None:
     for child in psutil.Process().children(recursive=True):
         child.kill()
 
+
 # %% ../../nbs/95_apps/cli.ipynb #de7b207a
 def chosen_weights(
     path: Path | None, study: str, rows: list[str] | None, say: Callable[[str], None] = typer.echo
@@ -103,6 +124,7 @@ def chosen_weights(
     say(f"weights of {path}, chosen on {found.get('chosen_on') or 'data it does not name'}{untried}")
     return chosen
 
+
 # %% ../../nbs/95_apps/cli.ipynb #1494223b
 def power_of(plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
     """Which verdicts a plan can reach, one dict a verdict and family, and a line for each family without a reference.
@@ -130,6 +152,7 @@ def power_of(plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
                 power.append({"reference": reference, "compared": compared, "seeds": seeds, **line})
     return power, alone
 
+
 # %% ../../nbs/95_apps/cli.ipynb #acd39d7c
 def power_in_words(power: list[dict[str, Any]]) -> list[str]:
     """Lines that say what `power_of` found."""
@@ -141,6 +164,7 @@ def power_in_words(power: list[dict[str, Any]]) -> list[str]:
         told += [heading] if heading not in told else []
         told.append(f"  {line['verdict'] + ('' if line['reachable'] else ' (not attainable)'):40s} {line['why']}")
     return told
+
 
 # %% ../../nbs/95_apps/cli.ipynb #d90b2eae
 def plan_document(plan: Plan, power: list[dict[str, Any]]) -> dict[str, Any]:
@@ -162,12 +186,11 @@ def say_plan(plan: Plan) -> None:
     typer.echo(f"{plan.folder}: {len(plan.runs)} runs at {how}")
     typer.echo(plan.table().to_string(index=False))
 
-# %% ../../nbs/95_apps/cli.ipynb #85ce1702
+
+# %% ../../nbs/95_apps/cli.ipynb #0207ed9c
 @app.command()
 def ablate(
-    study: Annotated[
-        str, typer.Argument(help="table1, stereo, translate, weights, constraint or stereo_constraint")
-    ],
+    study: Annotated[str, typer.Argument(help="table1, stereo, translate, weights, constraint or stereo_constraint")],
     scale: Scale = "quick",
     recipe: Recipe = "",
     seeds: Annotated[int, typer.Option(help="runs of each row, with seeds 0, 1, …")] = 1,
@@ -212,6 +235,7 @@ def ablate(
     elif not dry_run:
         run_and_report(plan, jobs)
 
+
 # %% ../../nbs/95_apps/cli.ipynb #d9c6a84f
 def run_and_report(plan: Plan, jobs: int) -> None:
     """Run what is missing of a plan and make the report; exit code 1 if a run is missing still."""
@@ -226,6 +250,7 @@ def run_and_report(plan: Plan, jobs: int) -> None:
     if missing:
         typer.echo(f"missing: {', '.join(missing)}; run the same command again to try them once more", err=True)
         raise typer.Exit(1)
+
 
 # %% ../../nbs/95_apps/cli.ipynb #92c999b9
 def _report(folder: Path, packed: dict[str, Path], refresh: bool | None = None) -> None:
@@ -258,6 +283,7 @@ def _report(folder: Path, packed: dict[str, Path], refresh: bool | None = None) 
     if figures := sorted(folder.glob("*.png")):
         typer.echo(f"figures: {folder}/ {', '.join(f.name for f in figures)} (and .pdf)")
 
+
 # %% ../../nbs/95_apps/cli.ipynb #6394ff5e
 @app.command()
 def report(
@@ -275,6 +301,7 @@ def report(
         SYSTEMS[e.system].dataset(data, "test", e)
         packed[e.task] = data
     _report(folder, packed, refresh=True)
+
 
 # %% ../../nbs/95_apps/cli.ipynb #7a45dcf7
 def training_steps(
@@ -294,6 +321,7 @@ def training_steps(
             raise ValueError(f"{step.folder} holds another run; give another --out, or delete that folder")
     return steps
 
+
 # %% ../../nbs/95_apps/cli.ipynb #96d6a2b4
 def train_with_progress(run: Run, packed: Path, device: str, init: Path | None) -> dict[str, Any]:
     """Train a planned run under a progress bar; its budget."""
@@ -308,6 +336,7 @@ def train_with_progress(run: Run, packed: Path, device: str, init: Path | None) 
             bar.update(round(100 * share) - bar.n)
 
         return train_planned(run.folder, packed, device, init or "", say=say)
+
 
 # %% ../../nbs/95_apps/cli.ipynb #289afaca
 @app.command()
@@ -357,6 +386,7 @@ def train(
         budget = train_with_progress(step, packed, device, begin)
     typer.echo("\n".join(f"{k}: {v}" for k, v in budget.items()) + f"\nweights: {out}/model.safetensors")
 
+
 # %% ../../nbs/95_apps/cli.ipynb #7184c38f
 def metric_records(means: pd.DataFrame) -> list[dict[str, Any]]:
     """Summaries, one line a protocol, as records: `protocol`, `n_images`, and every metric under its key."""
@@ -372,6 +402,7 @@ def write_records(table: pd.DataFrame, out: Path) -> None:
     from advdepth_nb.core.files import write_atomically
 
     write_atomically(out, lambda p: table.to_parquet(p) if out.suffix == ".parquet" else table.to_csv(p, index=False))
+
 
 # %% ../../nbs/95_apps/cli.ipynb #732aa947
 def evaluate_run(
@@ -405,6 +436,7 @@ def evaluate_run(
         say(f"records: {out}")
     told = {"row": e.row, "dataset": Path(data).stem, "split": split, "n_images": scored}
     return {**told, "metrics": metric_records(means), "files": [out] if out else []}
+
 
 # %% ../../nbs/95_apps/cli.ipynb #1d70b041
 def evaluate_predictions(
@@ -440,6 +472,7 @@ def evaluate_predictions(
     told = {"row": path.stem, "dataset": Path(data).stem, "split": split, "n_images": table["n_images"].max()}
     return {**told, "metrics": metric_records(table.reset_index()), "files": files}
 
+
 # %% ../../nbs/95_apps/cli.ipynb #ba8af036
 def write_protocols(scored: Any, reference: str, title: str, out: Path) -> tuple[Path, Path]:
     """Write the table of protocols and its picture beside `out`; their paths."""
@@ -460,6 +493,7 @@ def write_protocols(scored: Any, reference: str, title: str, out: Path) -> tuple
     write_atomically(beside.with_suffix(".png"), lambda p: fig.savefig(p, format="png", dpi=150))
     plt.close(fig)
     return beside, beside.with_suffix(".png")
+
 
 # %% ../../nbs/95_apps/cli.ipynb #2ec4186a
 @app.command()
@@ -511,6 +545,7 @@ def evaluate(
         document = evaluate_run(run, data, split, names, flip, device, out, say)
     if as_json:
         write_document(document)
+
 
 # %% ../../nbs/95_apps/cli.ipynb #61054902
 @app.command()

@@ -24,9 +24,27 @@ data_app = typer.Typer(no_args_is_help=True)
 def data() -> None:
     """Look at data, or pack it into the one form that training reads."""
 
+
 # %% auto #0
-__all__ = ['data_app', 'UNITS', 'Kind', 'PairTask', 'Raw', 'Splits', 'TEST_EVERY', 'data', 'systems_of_kinds', 'likely_systems',
-           'check_options', 'open_any', 'in_words', 'data_info', 'parse_size', 'data_pack']
+__all__ = [
+    "data_app",
+    "UNITS",
+    "Kind",
+    "PairTask",
+    "Raw",
+    "Splits",
+    "TEST_EVERY",
+    "data",
+    "systems_of_kinds",
+    "likely_systems",
+    "check_options",
+    "open_any",
+    "in_words",
+    "data_info",
+    "parse_size",
+    "data_pack",
+]
+
 
 # %% ../../nbs/95_apps/cli_data.ipynb #5f276f29
 def systems_of_kinds() -> dict[str, System]:
@@ -51,6 +69,7 @@ def likely_systems(path: Path, systems: Iterable[System]) -> list[System]:
         form = file.attrs.get("format")
     return [system for system in systems if form and system.packed_format == form] or systems
 
+
 # %% ../../nbs/95_apps/cli_data.ipynb #25ff1d0b
 def check_options(system: System, given: Iterable[str], why: str) -> None:
     """ValueError in one sentence for the first given option that this system's data does not have."""
@@ -61,6 +80,7 @@ def check_options(system: System, given: Iterable[str], why: str) -> None:
             of = f"is for {owner.kind_words}, but" if owner else "is for no data that is known;"
             remedy = f"say --kind {owner.kind}, or leave {option} out" if owner else "leave it out"
             raise ValueError(f"{option} {of} {why}; {remedy}")
+
 
 # %% ../../nbs/95_apps/cli_data.ipynb #518cbbae
 def open_any(
@@ -99,6 +119,7 @@ def open_any(
     looked = "; ".join(f"{kind}: {', '.join(error.looked_for)}" for kind, error in unknown.items())
     raise ValueError(f"{path} holds no known layout: looked for {looked}")
 
+
 # %% ../../nbs/95_apps/cli_data.ipynb #05d5ab78
 UNITS = {"m": " m", "px": " px"}
 
@@ -127,6 +148,7 @@ def in_words(first: Mapping[str, Any]) -> str:
         elif value:
             lists.append(f"{key}: {', '.join(value).replace('_', '-')}")
     return "; ".join([", ".join(told), *lists])
+
 
 # %% ../../nbs/95_apps/cli_data.ipynb #57ef6d81
 Kind = Annotated[str, typer.Option(help="depth, stereo or pairs; default: found out")]
@@ -159,6 +181,7 @@ def data_info(
     typer.echo(f"{opened.layout}: {len(opened)} {system.kind_words} at {source}")
     typer.echo(f"first {opened.unit} {first['name']}{scene}, {first['split']}: {in_words(first)}")
 
+
 # %% ../../nbs/95_apps/cli_data.ipynb #5c24eaae
 def parse_size(text: str | None) -> tuple[int, int] | None:
     """`"240x320"` as (height, width); ValueError for what is not HxW."""
@@ -168,6 +191,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if not sides:
         raise ValueError(f"--size {text} is not HxW, for example --size 240x320 (pixels, height first)")
     return int(sides[1]), int(sides[2])
+
 
 # %% ../../nbs/95_apps/cli_data.ipynb #c4bae5e6
 TEST_EVERY = 5  # of pairs without a division of their own

@@ -15,23 +15,33 @@ from typing import Annotated, Any
 import typer
 
 # %% auto #0
-__all__ = ['Scale', 'Recipe', 'Data', 'Device', 'Settings', 'Json', 'parse_settings', 'remarks', 'plain', 'write_document',
-           'former']
+__all__ = [
+    "Scale",
+    "Recipe",
+    "Data",
+    "Device",
+    "Settings",
+    "Json",
+    "parse_settings",
+    "remarks",
+    "plain",
+    "write_document",
+    "former",
+]
 
-# %% ../../nbs/95_apps/cli_options.ipynb #e37b6fac
+# %% ../../nbs/95_apps/cli_options.ipynb #49e95673
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
 ]
 Data = Annotated[
     str,
-    typer.Option(
-        help="a synthetic world ('rooms', 'fields'; the default, no download), or a path in any layout read"
-    ),
+    typer.Option(help="a synthetic world ('rooms', 'fields'; the default, no download), or a path in any layout read"),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="name=value, e.g. lr=3e-4 or losses.adversarial=0.1")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; remarks go to stderr")]
+
 
 # %% ../../nbs/95_apps/cli_options.ipynb #f4e5fb90
 def parse_settings(settings: list[str] | None) -> dict[str, str]:
@@ -40,6 +50,7 @@ def parse_settings(settings: list[str] | None) -> dict[str, str]:
         if "=" not in text:
             raise ValueError(f"--set {text} is not name=value, for example --set lr=3e-4")
     return dict(text.split("=", 1) for text in settings or [])
+
 
 # %% ../../nbs/95_apps/cli_options.ipynb #d70096d3
 def remarks(as_json: bool) -> Callable[[str], None]:
@@ -62,6 +73,7 @@ def plain(value: Any) -> Any:
 def write_document(document: Mapping[str, Any]) -> None:
     """Print one JSON document to stdout."""
     typer.echo(json.dumps(plain(document), indent=2, allow_nan=False))
+
 
 # %% ../../nbs/95_apps/cli_options.ipynb #d5ed7266
 def former(old: str, new: str, value: Any) -> Any:

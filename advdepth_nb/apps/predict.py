@@ -17,7 +17,8 @@ from ..systems.predictor import Predictor, photographs
 from ..systems.stereo import Rig
 
 # %% auto #0
-__all__ = ['OPTIONS', 'load', 'predict_files', 'names_for']
+__all__ = ["OPTIONS", "load", "predict_files", "names_for"]
+
 
 # %% ../../nbs/95_apps/predict.ipynb #0e71c23b
 def load(

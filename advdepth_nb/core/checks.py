@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 # %% auto #0
-__all__ = ['check_whole', 'check_number', 'check_view']
+__all__ = ["check_whole", "check_number", "check_view"]
+
 
 # %% ../../nbs/00_core/checks.ipynb #a8793e14
 def check_whole(
@@ -32,6 +33,7 @@ def check_number(
     if not real or not np.isfinite(value) or not least <= value <= most:
         limits = f"of at least {least}" if most == float("inf") else f"from {least} to {most}"
         raise ValueError(f"{name} must be a number {limits}, not {value!r}")
+
 
 # %% ../../nbs/00_core/checks.ipynb #77d25011
 def check_view(

@@ -13,10 +13,29 @@ from matplotlib.colors import Colormap
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['Palette', 'PALETTES', 'XYZ', 'UNKNOWN', 'as_palette', 'palette_colors', 'paint', 'decode', 'srgb_to_linear',
-           'linear_to_srgb', 'rgb_to_lab', 'lab_to_rgb', 'gray_of', 'to_network', 'from_network',
-           'lightness_to_network', 'chroma_to_network', 'lab_from_network', 'depth_colors', 'disparity_colors',
-           'difference_colors']
+__all__ = [
+    "Palette",
+    "PALETTES",
+    "XYZ",
+    "UNKNOWN",
+    "as_palette",
+    "palette_colors",
+    "paint",
+    "decode",
+    "srgb_to_linear",
+    "linear_to_srgb",
+    "rgb_to_lab",
+    "lab_to_rgb",
+    "gray_of",
+    "to_network",
+    "from_network",
+    "lightness_to_network",
+    "chroma_to_network",
+    "lab_from_network",
+    "depth_colors",
+    "disparity_colors",
+    "difference_colors",
+]
 
 # %% ../../nbs/00_core/colors.ipynb #5944af1f
 Palette = Mapping[str, tuple[int, int, int]]  # class name -> RGB, 0-255; a class's number is its place
@@ -50,6 +69,7 @@ def palette_colors(
     """The colors of a palette, one row for each class."""
     return torch.tensor(list(as_palette(palette).values()), dtype=torch.uint8)
 
+
 # %% ../../nbs/00_core/colors.ipynb #c9931385
 def paint(
     labels: Tensor,  # (...,1,H,W) whole numbers below the number of classes
@@ -68,6 +88,7 @@ def decode(
     pixels = picture.float() if picture.dtype == torch.uint8 else picture.float() * 255
     score = torch.einsum("...chw,kc->...khw", 2 * pixels, code) - code.square().sum(1).view(-1, 1, 1)
     return score.argmax(-3, keepdim=True).byte()
+
 
 # %% ../../nbs/00_core/colors.ipynb #e9873a13
 XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
@@ -110,6 +131,7 @@ def lab_to_rgb(
     light = torch.einsum("...chw,kc->...khw", t, torch.linalg.inv(_matrix(lab).double()).to(lab))
     return linear_to_srgb(light.clamp(0, 1))
 
+
 # %% ../../nbs/00_core/colors.ipynb #7e64ddb3
 _LIGHT = srgb_to_linear(torch.arange(256, dtype=torch.float64) / 255).float()  # of each 8-bit code
 
@@ -121,6 +143,7 @@ def gray_of(
     share = _matrix(_LIGHT)[1].to(picture.device)
     light = (_LIGHT.to(picture.device)[picture.long()] * share.view(3, 1, 1)).sum(-3, keepdim=True)
     return (255 * linear_to_srgb(light)).round().byte()
+
 
 # %% ../../nbs/00_core/colors.ipynb #6c6ef6e2
 def to_network(
@@ -158,6 +181,7 @@ def lab_from_network(
     """The 8-bit RGB picture of a given lightness and a predicted color."""
     lab = torch.cat([(lightness.detach().float() + 1) * 50, chroma.detach().float() * 110], 1)
     return (255 * lab_to_rgb(lab)).round().byte()
+
 
 # %% ../../nbs/00_core/colors.ipynb #0b6a65a1
 UNKNOWN = "0.75"  # of pixels without a value, in every map

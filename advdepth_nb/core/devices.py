@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 # %% auto #0
-__all__ = ['pick_device', 'check_precision', 'forget_peak', 'peak_resident_bytes']
+__all__ = ["pick_device", "check_precision", "forget_peak", "peak_resident_bytes"]
+
 
 # %% ../../nbs/00_core/devices.ipynb #beaca38c
 def pick_device(device: str = "auto") -> str:
@@ -40,6 +41,7 @@ def check_precision(
         )
     if precision == "64-true" and device == "mps":
         raise ValueError("precision '64-true' is not for device 'mps', which has no float64; use --device cpu")
+
 
 # %% ../../nbs/00_core/devices.ipynb #b3a486a3
 def forget_peak() -> None:

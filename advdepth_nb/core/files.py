@@ -20,7 +20,8 @@ import h5py
 from filelock import FileLock, Timeout
 
 # %% auto #0
-__all__ = ['write_atomically', 'write_json', 'sole_writer', 'end_with_parent', 'hdf5_file', 'open_hdf5', 'new_hdf5']
+__all__ = ["write_atomically", "write_json", "sole_writer", "end_with_parent", "hdf5_file", "open_hdf5", "new_hdf5"]
+
 
 # %% ../../nbs/00_core/files.ipynb #8acfc727
 @contextmanager
@@ -60,11 +61,10 @@ def write_json(path: Path | str, content: Any) -> Path:
     """Write `content` as indented JSON, atomically."""
     return write_atomically(path, lambda p: p.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8"))
 
-# %% ../../nbs/00_core/files.ipynb #372361ad
+
+# %% ../../nbs/00_core/files.ipynb #6c1fd762
 @contextmanager
-def sole_writer(
-    folder: Path | str, say: Callable[[str], None] | None = None, patience: float = 5.0
-) -> Iterator[None]:
+def sole_writer(folder: Path | str, say: Callable[[str], None] | None = None, patience: float = 5.0) -> Iterator[None]:
     """Hold the folder of a run; while another process holds it, wait, and `say` so after `patience` seconds."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +80,7 @@ def sole_writer(
     finally:
         lock.release()
 
+
 # %% ../../nbs/00_core/files.ipynb #8c32cb80
 def end_with_parent(_worker: int = 0) -> None:
     """For a `DataLoader`'s workers: a killed parent cannot stop them, and a full pipe would hold them for ever."""
@@ -91,6 +92,7 @@ def end_with_parent(_worker: int = 0) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
 
 # %% ../../nbs/00_core/files.ipynb #cc9f8f20
 def _objects(group: h5py.Group, base: str, links: dict[str, h5py.SoftLink | h5py.ExternalLink], seen: set) -> Iterator:

@@ -12,10 +12,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['NYU_CAMERA', 'depth_from_disparity', 'Camera', 'points_from_depth', 'disparity_from_depth', 'sobel',
-           'gradient_normals', 'surface_normals', 'in_frame', 'warp', 'whole_windows', 'masked_mean']
+__all__ = [
+    "NYU_CAMERA",
+    "depth_from_disparity",
+    "Camera",
+    "points_from_depth",
+    "disparity_from_depth",
+    "sobel",
+    "gradient_normals",
+    "surface_normals",
+    "in_frame",
+    "warp",
+    "whole_windows",
+    "masked_mean",
+]
 
-# %% ../../nbs/00_core/geometry.ipynb #e46b9ab1
+
+# %% ../../nbs/00_core/geometry.ipynb #464cc669
 @dataclass(frozen=True)
 class Camera:
     """A pinhole camera without distortion; focal lengths and principal point in pixels."""
@@ -30,9 +43,7 @@ class Camera:
     def resized(self, height: int, width: int) -> Camera:
         """The same view sampled on another grid of pixels."""
         sy, sx = height / self.height, width / self.width
-        return Camera(
-            self.fx * sx, self.fy * sy, (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5, height, width
-        )
+        return Camera(self.fx * sx, self.fy * sy, (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5, height, width)
 
     def cropped(self, top: int, left: int, height: int, width: int) -> Camera:
         """The same pixels, fewer of them."""
@@ -50,6 +61,7 @@ class Camera:
 
 # The colour camera of NYU Depth v2 at 640x480 (the toolbox's camera_params.m).
 NYU_CAMERA = Camera(518.85790117, 519.46961112, 325.58244941, 253.73616633, 480, 640)
+
 
 # %% ../../nbs/00_core/geometry.ipynb #c6f9563b
 def points_from_depth(
@@ -76,6 +88,7 @@ def disparity_from_depth(
 
 depth_from_disparity = disparity_from_depth
 
+
 # %% ../../nbs/00_core/geometry.ipynb #c0961ce6
 def sobel(
     x: Tensor,  # (B,1,H,W)
@@ -92,6 +105,7 @@ def sobel(
     x = F.pad(x, (1, 1, 1, 1), mode="constant" if pad == "zeros" else "replicate")
     gx, gy = F.conv2d(x, kernels).split(1, dim=1)
     return gx, gy
+
 
 # %% ../../nbs/00_core/geometry.ipynb #7342dc41
 def gradient_normals(
@@ -111,6 +125,7 @@ def surface_normals(
     along_u = points[..., 1:-1, 2:] - points[..., 1:-1, :-2]
     along_v = points[..., 2:, 1:-1] - points[..., :-2, 1:-1]
     return F.normalize(torch.linalg.cross(along_v, along_u, dim=1), dim=1, eps=1e-12)
+
 
 # %% ../../nbs/00_core/geometry.ipynb #615d464a
 def in_frame(
@@ -137,6 +152,7 @@ def warp(
     y = torch.arange(height, device=image.device, dtype=image.dtype).view(1, -1, 1).expand_as(x)
     grid = torch.stack([2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1], dim=-1)
     return F.grid_sample(image, grid, mode="bilinear", padding_mode=outside, align_corners=True)
+
 
 # %% ../../nbs/00_core/geometry.ipynb #e8b6f882
 def whole_windows(

@@ -12,9 +12,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['AUGMENT', 'STEREO_AUGMENT', 'PAIR_AUGMENT', 'Augment', 'Draw', 'draw', 'crop_grid', 'place', 'recolour', 'eight_bit',
-           'resize_depth', 'resize_image', 'train_batch', 'eval_frame', 'StereoAugment', 'stereo_batch', 'PairAugment',
-           'pair_batch']
+__all__ = [
+    "AUGMENT",
+    "STEREO_AUGMENT",
+    "PAIR_AUGMENT",
+    "Augment",
+    "Draw",
+    "draw",
+    "crop_grid",
+    "place",
+    "recolour",
+    "eight_bit",
+    "resize_depth",
+    "resize_image",
+    "train_batch",
+    "eval_frame",
+    "StereoAugment",
+    "stereo_batch",
+    "PairAugment",
+    "pair_batch",
+]
+
 
 # %% ../../nbs/20_data/augment.ipynb #e61ce208
 @dataclass(frozen=True)
@@ -56,6 +74,7 @@ AUGMENT = {
     "flip": Augment(rotate=0.0, lighting=0.0, jitter=0.0),  # for a few minutes of training, which the rest makes harder
 }
 
+
 # %% ../../nbs/20_data/augment.ipynb #2289b89c
 @dataclass(frozen=True)
 class Draw:
@@ -78,6 +97,7 @@ def draw(batch: int, augment: Augment, generator: torch.Generator) -> Draw:
         augment.jitter * signed[:, 1:],
     )
 
+
 # %% ../../nbs/20_data/augment.ipynb #05f6113b
 def crop_grid(
     chance: Draw,
@@ -93,6 +113,7 @@ def crop_grid(
     v, u = (torch.arange(n, device=device) - (n - 1) / 2 for n in crop)
     v, u = torch.meshgrid(v, u, indexing="ij")
     return torch.stack([u, v], -1) @ matrix.view(-1, 1, 2, 2).transpose(2, 3)
+
 
 # %% ../../nbs/20_data/augment.ipynb #b0d3b116
 def place(
@@ -110,6 +131,7 @@ def place(
     size = grid.new_tensor([augment.frame[1], augment.frame[0]])
     inside = (grid.abs() <= 1 - 1 / size).all(-1)[:, None]  # between the centres of the outermost pixels, as scipy
     return image, F.grid_sample(depth, grid, mode="nearest", align_corners=False) * inside
+
 
 # %% ../../nbs/20_data/augment.ipynb #8e535eba
 # Eigenvalues and eigenvectors (columns) of ImageNet's colours (Krizhevsky et al. 2012), for RGB in 0-1.
@@ -133,6 +155,7 @@ def recolour(
     matrix = (1 - b) * (1 - c) * saturate
     offset = matrix @ shift[..., None] + (1 - b) * c * mean.view(-1, 1, 1)
     return torch.baddbmm(offset, matrix, image.flatten(2)).view_as(image)
+
 
 # %% ../../nbs/20_data/augment.ipynb #f1f14a2f
 def eight_bit(
@@ -217,6 +240,7 @@ def eval_frame(
         image, depth = TF.center_crop(image, list(crop)), TF.center_crop(depth, list(crop))
     return image, depth, depth > 0
 
+
 # %% ../../nbs/20_data/augment.ipynb #f6b21fad
 @dataclass(frozen=True)
 class StereoAugment:
@@ -270,6 +294,7 @@ def stereo_batch(
     which = coloured.nonzero().flatten().to(left.device)
     both[which] = (both[which] ** gamma * (brightness * channel)).clamp(0, 1)
     return both[:, 0], both[:, 1]
+
 
 # %% ../../nbs/20_data/augment.ipynb #e219d69b
 @dataclass(frozen=True)

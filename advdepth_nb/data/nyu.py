@@ -28,8 +28,22 @@ from advdepth_nb.data.packed import (
 from .samples import Sample, Source, UnknownLayout, resplit
 
 # %% auto #0
-__all__ = ['NYU_CAP', 'LARGEST', 'OFFICIAL_TEST', 'PACKED_FORMAT', 'LAYOUTS', 'Frame', 'known_metres', 'DepthSource',
-           'read_colour', 'read_depth_image', 'open_source', 'write_depth', 'pack', 'PackedDepth']
+__all__ = [
+    "NYU_CAP",
+    "LARGEST",
+    "OFFICIAL_TEST",
+    "PACKED_FORMAT",
+    "LAYOUTS",
+    "Frame",
+    "known_metres",
+    "DepthSource",
+    "read_colour",
+    "read_depth_image",
+    "open_source",
+    "write_depth",
+    "pack",
+    "PackedDepth",
+]
 
 # %% ../../nbs/20_data/nyu.ipynb #2d642796
 NYU_CAP = 10.0  # metres: the working range of NYU Depth v2
@@ -59,6 +73,7 @@ def known_metres(depth: np.ndarray, where: str) -> np.ndarray:
         )
     return depth
 
+
 # %% ../../nbs/20_data/nyu.ipynb #e9c7ef25
 @dataclass(frozen=True)
 class DepthSource(Source):
@@ -81,6 +96,7 @@ class DepthSource(Source):
                 "a picture and its depth must be of one size"
             )
         return Frame(image, known_metres(depth, where), sample.scene, sample.name, sample.split, quantum, cap)
+
 
 # %% ../../nbs/20_data/nyu.ipynb #6908b3cd
 def read_colour(path: Path, where: str = "") -> np.ndarray:
@@ -136,6 +152,7 @@ def read_depth_image(
         raise ValueError(f"{where} is {found}-bit, but here depth must be {rule[bits]}")
     return pixels.astype(np.uint8 if bits == 8 else np.uint16)
 
+
 # %% ../../nbs/20_data/nyu.ipynb #58d57197
 OFFICIAL_TEST = 654  # images of the official test split of NYU Depth v2
 
@@ -185,6 +202,7 @@ def _open_hu(listings: Sequence[Path], root: Path) -> DepthSource:
     records = [record for listing in listings for record in _hu_records(listing)]
     _warn_unless_official(records, root)
     return DepthSource("Hu et al.'s csv (8-bit training depth, 16-bit test depth)", root, tuple(records), _read_hu)
+
 
 # %% ../../nbs/20_data/nyu.ipynb #89e51fea
 def _field(file: h5py.File, name: str) -> h5py.Dataset:
@@ -245,6 +263,7 @@ def _open_mat(path: Path, splits: Path | None, raw: bool) -> DepthSource:
     kind = "raw depth with holes" if raw else "in-filled depth"
     return DepthSource(f"the labelled NYU Depth v2 .mat ({kind})", path, tuple(records), _read_mat)
 
+
 # %% ../../nbs/20_data/nyu.ipynb #9e063e1e
 def _read_frame_h5(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float]:
     (path,) = record.where
@@ -268,6 +287,7 @@ def _open_frames_h5(root: Path) -> DepthSource:
             records.append(Sample(scene, name, split, (path,), str(path)))
     _warn_unless_official(records, root)
     return DepthSource("Ma and Karaman's .h5 per frame (float metres)", root, tuple(records), _read_frame_h5)
+
 
 # %% ../../nbs/20_data/nyu.ipynb #98fbae2a
 _COLOUR = re.compile(r"(?:rgb|colou?rs?|image|r)[_-](?P<a>.+)|(?P<b>.+)[_-](?:rgb|colou?rs?|image)", re.I)
@@ -315,6 +335,7 @@ def _open_raw(root: Path) -> DepthSource | None:
         pair = colours[folder, number], depths[folder, number]
         records.append(Sample(scene, f"{scene}/{number}", split, pair, str(pair[0])))
     return DepthSource("a folder of raw frames (16-bit millimetres with holes)", root, tuple(records), _read_raw)
+
 
 # %% ../../nbs/20_data/nyu.ipynb #f4e24262
 PACKED_FORMAT = "advdepth_nb packed depth 1"
@@ -374,6 +395,7 @@ def _open_folder(path: Path, splits: Path | None, raw: bool) -> DepthSource:
         return source
     raise UnknownLayout(f"{path} holds no known layout: looked for {', '.join(LAYOUTS)}", LAYOUTS)
 
+
 # %% ../../nbs/20_data/nyu.ipynb #4d87db39
 def _packed_split(file: h5py.File, split: str) -> h5py.Group:
     """One split of a packed file, refused unless all its fields are there and fit together."""
@@ -396,6 +418,7 @@ def _packed_split(file: h5py.File, split: str) -> h5py.Group:
         raise ValueError(f"{where} holds no images; pack its data set again")
     return group
 
+
 # %% ../../nbs/20_data/nyu.ipynb #9655b808
 def _read_packed(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float]:
     path, split, index = record.where
@@ -414,6 +437,7 @@ def _open_packed(path: Path, file: h5py.File) -> DepthSource:
     ]
     layout, division = (attribute(file, str(path), name) for name in ("layout", "division"))
     return DepthSource(layout, path, tuple(records), _read_packed, division)
+
 
 # %% ../../nbs/20_data/nyu.ipynb #adabec8d
 def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
@@ -469,6 +493,7 @@ def pack(
                 frames = (_resized(frame, size) for frame in frames) if size is not None else frames
                 write_depth(file.create_group(split), frames, len(indices), known)
     return out
+
 
 # %% ../../nbs/20_data/nyu.ipynb #f53a08e2
 class PackedDepth(PackedDataset):

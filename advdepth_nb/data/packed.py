@@ -25,9 +25,24 @@ from .samples import Source, identity
 from ..core.checks import check_whole
 
 # %% auto #0
-__all__ = ['DATA_FORMAT', 'SPLITS', 'SQUEEZE', 'data_format_of', 'check_split', 'lacks_split', 'check_size', 'Packed',
-           'digest_of', 'check_absent', 'new_packed', 'write_split', 'progress_bar', 'attribute', 'split_of',
-           'PackedDataset']
+__all__ = [
+    "DATA_FORMAT",
+    "SPLITS",
+    "SQUEEZE",
+    "data_format_of",
+    "check_split",
+    "lacks_split",
+    "check_size",
+    "Packed",
+    "digest_of",
+    "check_absent",
+    "new_packed",
+    "write_split",
+    "progress_bar",
+    "attribute",
+    "split_of",
+    "PackedDataset",
+]
 
 # %% ../../nbs/20_data/packed.ipynb #36f03571
 DATA_FORMAT = 2  # of the packed files that are written; all up to it are read
@@ -67,6 +82,7 @@ def check_size(name: str, size: tuple[int, int]) -> None:
         raise ValueError(f"{name} must be (height, width) in pixels, such as (240, 320), not {size!r}")
     check_whole(f"the height in {name}", size[0], 1)
     check_whole(f"the width in {name}", size[1], 1)
+
 
 # %% ../../nbs/20_data/packed.ipynb #2741c048
 SQUEEZE = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
@@ -152,6 +168,7 @@ def progress_bar(items: Iterable, what: str, shown: bool, unit: str = "image") -
     """The same items, with a bar on the terminal that counts them."""
     return tqdm(items, desc=what, unit=unit, disable=not shown)
 
+
 # %% ../../nbs/20_data/packed.ipynb #8ad50610
 def attribute(owner: h5py.Group, where: str, name: str) -> Any:
     """An attribute of a packed file, or of one of its splits; `ValueError` if it is not there."""
@@ -174,6 +191,7 @@ def split_of(
     if missing := [n for n in (*fields, "scene", "image") if not isinstance(group.get(n), h5py.Dataset)]:
         raise ValueError(f"{where} has no field {missing[0]!r}; pack its data set again")
     return group
+
 
 # %% ../../nbs/20_data/packed.ipynb #a89f491f
 class PackedDataset(Dataset):

@@ -27,9 +27,26 @@ from .samples import Sample, Source, TooFewPairs, UnknownLayout
 from .stereo import STEREO_FORMAT
 
 # %% auto #0
-__all__ = ['SUFFIXES', 'SOFT', 'IN_PYTHON', 'TASKS', 'LAYOUTS', 'MOST_COLOURS', 'PAIRS_FORMAT', 'FITS', 'read_picture',
-           'has_color', 'labels_of_values', 'labels_of_colors', 'Pair', 'PairSource', 'read_mask', 'open_pairs',
-           'pack_pairs', 'PackedPairs']
+__all__ = [
+    "SUFFIXES",
+    "SOFT",
+    "IN_PYTHON",
+    "TASKS",
+    "LAYOUTS",
+    "MOST_COLOURS",
+    "PAIRS_FORMAT",
+    "FITS",
+    "read_picture",
+    "has_color",
+    "labels_of_values",
+    "labels_of_colors",
+    "Pair",
+    "PairSource",
+    "read_mask",
+    "open_pairs",
+    "pack_pairs",
+    "PackedPairs",
+]
 
 # %% ../../nbs/20_data/pairs.ipynb #fb5093f3
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -70,6 +87,7 @@ def has_color(
 ) -> bool:
     """Whether any pixel's channels differ by more than two levels."""
     return picture.ndim == 3 and int((picture.max(-1) - picture.min(-1)).max()) > 2
+
 
 # %% ../../nbs/20_data/pairs.ipynb #bed2bb3b
 SOFT = 0.05  # share of pixels that may lie between the classes
@@ -120,6 +138,7 @@ def labels_of_colors(
         )
     return labels
 
+
 # %% ../../nbs/20_data/pairs.ipynb #d7f2bc57
 TASKS = ("colour", "segment")
 LAYOUTS = {
@@ -161,6 +180,7 @@ class PairSource(Source):
             raise ValueError(f"{sample.where[0]} is {sizes[0]} but its partner {partner} is {sizes[1]}; resize one")
         target, labels = (wanted, None) if self.task == "colour" else (None, wanted)
         return Pair(given, target, labels, sample.scene, sample.name, sample.split)
+
 
 # %% ../../nbs/20_data/pairs.ipynb #adbf147d
 def _pictures(folder: Path) -> dict[str, Path]:
@@ -227,6 +247,7 @@ def _one_folder(root: Path) -> list[tuple[str | None, str, Path]]:
         found.append((split, name, path))
     return found
 
+
 # %% ../../nbs/20_data/pairs.ipynb #e00752a0
 def _beside(record: Sample, side: int) -> np.ndarray:
     picture = read_picture(record.where[0])
@@ -284,6 +305,7 @@ def read_mask(
 def _mask(record: Sample, side: int) -> np.ndarray:
     return read_picture(record.where[0]) if side == 0 else read_mask(record.where[1])
 
+
 # %% ../../nbs/20_data/pairs.ipynb #5a03d52d
 MOST_COLOURS = 16  # classes that are found by their colours alone
 
@@ -315,6 +337,7 @@ def _black_and_white(palette: Palette, pictures: Iterable[tuple[Path, np.ndarray
             if picture.ndim == 3 or picture.max() > 127:
                 return picture.ndim == 2
     return False
+
 
 # %% ../../nbs/20_data/pairs.ipynb #47589412
 def _check_task(task: str) -> None:
@@ -417,6 +440,7 @@ def _source(root: Path, task: str, layout: str, records, division: str, palette)
     read = partial(_to_classes, part=part, given=0, wanted=1, palette=palette, black_and_white=two_tone)
     return PairSource(LAYOUTS[layout], root, records, read, division, task=task, palette=palette)
 
+
 # %% ../../nbs/20_data/pairs.ipynb #d9bf08ce
 PAIRS_FORMAT = "advdepth_nb packed pairs 1"
 FITS = ("stretch", "crop")
@@ -493,6 +517,7 @@ def pack_pairs(
                 pairs = _fields(_pieces(source, shown, size, tiles, fit))
                 write_split(file.create_group(split), pairs, len(indices) * tiles**2, unit=f"{source.root}: pair")
     return out
+
 
 # %% ../../nbs/20_data/pairs.ipynb #745fcf03
 _HELD = {  # format -> fields: photograph, grey of its own, labels

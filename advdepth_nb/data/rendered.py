@@ -24,7 +24,8 @@ from ..scenes.rooms import ROOM_CLASSES, room, room_pair
 from ..core.checks import check_whole
 
 # %% auto #0
-__all__ = ['WORLDS_SINCE', 'world_splits', 'already_rendered', 'as_pair', 'pack_rooms', 'pack_fields']
+__all__ = ["WORLDS_SINCE", "world_splits", "already_rendered", "as_pair", "pack_rooms", "pack_fields"]
+
 
 # %% ../../nbs/20_data/rendered.ipynb #5ea8a487
 def world_splits(
@@ -49,6 +50,7 @@ def world_splits(
     ]
     return {split: (numbered(first, scenes), tuple(size)) for split, (first, scenes, size) in wanted.items()}
 
+
 # %% ../../nbs/20_data/rendered.ipynb #eb123056
 WORLDS_SINCE = 1  # the first data format whose worlds, pixel for pixel, are those that are rendered now
 
@@ -69,6 +71,7 @@ def already_rendered(
     if differ:
         raise ValueError(f"{out} already exists with {', '.join(differ)}; delete it or choose another name")
     return True
+
 
 # %% ../../nbs/20_data/rendered.ipynb #0ef0a966
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ def _asked(given: dict[str, Any]) -> dict[str, str]:
     parameters = json.dumps(given)
     return {"parameters": parameters, "source_digest": hashlib.sha1(parameters.encode()).hexdigest()}
 
+
 # %% ../../nbs/20_data/rendered.ipynb #4b8262aa
 def pack_rooms(
     out: str | Path,
@@ -178,6 +182,7 @@ def pack_rooms(
             shown = progress_bar(frames, f"rendering {split} rooms", progress)
             write_depth(file.create_group(split), shown, len(wanted), scenes_known=True)
     return out
+
 
 # %% ../../nbs/20_data/rendered.ipynb #76554edd
 def pack_fields(

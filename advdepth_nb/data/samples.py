@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 # %% auto #0
-__all__ = ['Sample', 'Source', 'UnknownLayout', 'TooFewPairs', 'resplit', 'identity']
+__all__ = ["Sample", "Source", "UnknownLayout", "TooFewPairs", "resplit", "identity"]
+
 
 # %% ../../nbs/20_data/samples.ipynb #d9e5b604
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Source:
         """The frame of what was read; `ValueError` in one sentence if its parts do not belong together."""
         raise NotImplementedError
 
+
 # %% ../../nbs/20_data/samples.ipynb #de5d4a4f
 class UnknownLayout(ValueError):
     """A path holds no layout of a reader's; `looked_for` says what would have been one, in a few words each."""
@@ -93,6 +95,7 @@ class TooFewPairs(ValueError):
     def __str__(self) -> str:
         return self.args[0]
 
+
 # %% ../../nbs/20_data/samples.ipynb #06b8aff4
 def resplit(
     source: Source,
@@ -111,6 +114,7 @@ def resplit(
     records = tuple(replace(s, split="test" if s.scene in held_out else "train") for s in source.records)
     division = f"by scene, {len(held_out)} of {len(scenes)} held out, seed {seed}"
     return replace(source, records=records, division=division)
+
 
 # %% ../../nbs/20_data/samples.ipynb #85a5c43f
 def identity(

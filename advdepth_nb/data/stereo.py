@@ -27,10 +27,29 @@ from advdepth_nb.data.packed import (
 from .samples import Sample, Source, UnknownLayout, resplit
 
 # %% auto #0
-__all__ = ['KITTI_FOCAL', 'MIDDLEBURY_FULL_ROWS', 'PICTURES', 'STEREO_FORMAT', 'StereoFrame', 'known_disparity', 'decode_kitti',
-           'decode_cityscapes', 'decode_sintel', 'read_values', 'read_pfm', 'StereoSource', 'read_view',
-           'read_calibration', 'cross_check', 'open_stereo', 'resize_stereo', 'write_stereo', 'pack_stereo',
-           'PackedStereo']
+__all__ = [
+    "KITTI_FOCAL",
+    "MIDDLEBURY_FULL_ROWS",
+    "PICTURES",
+    "STEREO_FORMAT",
+    "StereoFrame",
+    "known_disparity",
+    "decode_kitti",
+    "decode_cityscapes",
+    "decode_sintel",
+    "read_values",
+    "read_pfm",
+    "StereoSource",
+    "read_view",
+    "read_calibration",
+    "cross_check",
+    "open_stereo",
+    "resize_stereo",
+    "write_stereo",
+    "pack_stereo",
+    "PackedStereo",
+]
+
 
 # %% ../../nbs/20_data/stereo.ipynb #9258ab5b
 @dataclass(frozen=True)
@@ -69,6 +88,7 @@ def known_disparity(
         )
     return disparity
 
+
 # %% ../../nbs/20_data/stereo.ipynb #3c8e9b37
 def decode_kitti(values: np.ndarray) -> np.ndarray:
     """Disparity in pixels from KITTI's 16 bits, 0 = unknown."""
@@ -83,6 +103,7 @@ def decode_cityscapes(values: np.ndarray) -> np.ndarray:
 def decode_sintel(pixels: np.ndarray) -> np.ndarray:
     """Disparity in pixels from Sintel's `(H,W,3)` uint8 (Butler et al. 2012, README of the stereo set)."""
     return pixels.astype(np.float32) @ np.array([4, 2**-6, 2**-14], np.float32)
+
 
 # %% ../../nbs/20_data/stereo.ipynb #cb0008af
 def read_values(
@@ -125,6 +146,7 @@ def read_pfm(path: Path) -> np.ndarray:
         )
     values = np.frombuffer(data, "<f4" if scale < 0 else ">f4", offset=header.end())
     return values.reshape(height, width)[::-1].astype(np.float32)
+
 
 # %% ../../nbs/20_data/stereo.ipynb #2afb7c46
 @dataclass(frozen=True)
@@ -185,6 +207,7 @@ def _partner(path: Path, of: Path, what: str) -> Path:
         )
     return path
 
+
 # %% ../../nbs/20_data/stereo.ipynb #6be13339
 def _read_sintel(record: Sample) -> dict:
     left, right, disparity, occluded, outside = record.where
@@ -219,6 +242,7 @@ def _find_sintel(root: Path, options: dict) -> StereoSource | None:
             where = (*where[:2], *(_partner(at(kind), left, what) for kind, what in masks.items()))
         records.append(Sample(left.parent.name, f"{left.parent.name}/{left.stem}", "train", where))
     return _source(f"MPI Sintel stereo ({render} pass)", root, records, _read_sintel)
+
 
 # %% ../../nbs/20_data/stereo.ipynb #97141fae
 KITTI_FOCAL = {1242: 721.5377, 1241: 718.856, 1224: 707.0493, 1238: 718.3351}  # pixels, by the width of the picture
@@ -258,6 +282,7 @@ def _find_kitti(root: Path, options: dict) -> StereoSource | None:
             records.append(Sample(name[:-4], name[:-4], split, tuple(where)))
     return _source("KITTI 2015", root, records, _read_kitti)
 
+
 # %% ../../nbs/20_data/stereo.ipynb #c9b2b09c
 def _read_cityscapes(record: Sample) -> dict:
     left, right, disparity, camera, keep_ego_hood = record.where
@@ -295,6 +320,7 @@ def _find_cityscapes(root: Path, options: dict) -> StereoSource | None:
     code = " (disparity by semi-global matching)" if files["disparity"] else ""
     cut = "" if options.get("keep_ego_hood", True) else ", bottom fifth cut"
     return _source(f"Cityscapes{code}{cut}", root, records, _read_cityscapes)
+
 
 # %% ../../nbs/20_data/stereo.ipynb #301bcf2b
 def read_calibration(path: Path) -> dict:
@@ -355,6 +381,7 @@ def _find_middlebury_2014(root: Path, options: dict) -> StereoSource | None:
         records.append(Sample(scene, f"{scene}/im0", "train", (left, right, *found)))
     return _source("Middlebury 2014 or v3 (PFM)", root, records, _read_middlebury_2014)
 
+
 # %% ../../nbs/20_data/stereo.ipynb #5d59bf7c
 MIDDLEBURY_FULL_ROWS = 1110  # of every scene of 2005 and 2006 at full size
 
@@ -402,6 +429,7 @@ def _find_middlebury_2005(root: Path, options: dict) -> StereoSource | None:
         records.append(Sample(scene, f"{scene}/view1", "train", (left, right, *found, options.get("factor"))))
     given = f"factor {options['factor']:g}, as given" if options.get("factor") else "factor by the number of rows"
     return _source(f"Middlebury 2005 or 2006 (8-bit disparity, {given})", root, records, _read_middlebury_2005)
+
 
 # %% ../../nbs/20_data/stereo.ipynb #9803bb5c
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"}
@@ -466,6 +494,7 @@ def _find_suffixed(root: Path, options: dict) -> StereoSource | None:
                 )
             records.append(Sample(name, name, split, (pair["l"], pair["r"], None, None)))
     return _source("pairs NAME_l and NAME_r in one folder", root, records, _read_own) if records else None
+
 
 # %% ../../nbs/20_data/stereo.ipynb #cc267a65
 STEREO_FORMAT = "advdepth_nb packed stereo 1"
@@ -541,6 +570,7 @@ def _read_packed_pair(record: Sample) -> dict:
         fields |= {key: None if np.isnan(value) else value for key, value in rig.items()}
         return fields | {"doffs": float(group["doffs"][i])}
 
+
 # %% ../../nbs/20_data/stereo.ipynb #a0280bb0
 def resize_stereo(
     frame: StereoFrame,
@@ -565,6 +595,7 @@ def resize_stereo(
     if maps["disparity"] is not None:
         maps["disparity"] = maps["disparity"] * np.float32(scale)
     return replace(frame, **views, **maps, focal=frame.focal and frame.focal * scale, doffs=frame.doffs * scale)
+
 
 # %% ../../nbs/20_data/stereo.ipynb #e8997400
 _MAPS = {"disparity": np.float32, "occluded": np.uint8, "out_of_frame": np.uint8, "segmentation": np.uint8}
@@ -623,7 +654,8 @@ def pack_stereo(
                 write_stereo(file.create_group(name), pairs, len(indices), scenes_known)
     return out
 
-# %% ../../nbs/20_data/stereo.ipynb #74d959ff
+
+# %% ../../nbs/20_data/stereo.ipynb #91087e16
 class PackedStereo(PackedDataset):
     """One split of a packed file of pairs; `data[i]` and `data.batch(indices)` give tensors.
 
@@ -648,9 +680,7 @@ class PackedStereo(PackedDataset):
         where = f"{self.path}: the {self.split} split"
         self.scenes_known = bool(attribute(group, where, "scenes_known"))
         self.unknown = float(attribute(group, where, "unknown"))
-        self.focal, self.baseline, self.doffs = (
-            torch.from_numpy(group[k][()]) for k in ("focal", "baseline", "doffs")
-        )
+        self.focal, self.baseline, self.doffs = (torch.from_numpy(group[k][()]) for k in ("focal", "baseline", "doffs"))
         self.size = tuple(group["left"].shape[2:])
         self.fields = tuple(key for key in _MAPS if key in group)
         self.classes = tuple(json.loads(file.attrs.get("classes", "[]")))

@@ -16,8 +16,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['DISCRIMINATOR_LOSS', 'GAN_LOSSES', 'plot_curves', 'row_colors', 'plot_terms', 'smoothed', 'smoothing',
-           'loss_turning_point', 'turning_points_in_words', 'plot_gan_losses']
+__all__ = [
+    "DISCRIMINATOR_LOSS",
+    "GAN_LOSSES",
+    "plot_curves",
+    "row_colors",
+    "plot_terms",
+    "smoothed",
+    "smoothing",
+    "loss_turning_point",
+    "turning_points_in_words",
+    "plot_gan_losses",
+]
+
 
 # %% ../../nbs/75_figures/curves.ipynb #58a36514
 def plot_curves(history: pd.DataFrame) -> Figure:
@@ -38,6 +49,7 @@ def plot_curves(history: pd.DataFrame) -> Figure:
     axes[1].set_ylim(0, 1)
     axes[1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return fig
+
 
 # %% ../../nbs/75_figures/curves.ipynb #f35930cd
 def row_colors(rows: Sequence[str]) -> dict[str, tuple[float, float, float]]:
@@ -76,6 +88,7 @@ def _plot_row(ax: Axes, part: pd.DataFrame, name: str, label: str, color: tuple[
     mean = part.groupby("step")[name].mean().ewm(span=15).mean()
     ax.plot(mean.index, mean, color=color, lw=1.6, label=label)
 
+
 # %% ../../nbs/75_figures/curves.ipynb #e3ff93c3
 def smoothed(values: pd.Series, weight: float = 0.99) -> pd.Series:
     """Exponential moving average, each value counting `1 - weight`, without the pull of the first one."""
@@ -108,6 +121,7 @@ def loss_turning_point(
         return None
     risen = int((above >= demanded).argmax())  # the first time
     return float(steps[k]) if above[risen:].min() >= demanded / 2 else None
+
 
 # %% ../../nbs/75_figures/curves.ipynb #8b219fde
 def turning_points_in_words(found: Mapping[tuple[str, int], float | None]) -> str:

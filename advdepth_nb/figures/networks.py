@@ -18,8 +18,19 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from torch import nn
 
 # %% auto #0
-__all__ = ['shapes', 'convolution_shapes', 'millions', 'Box', 'Board', 'draw_network', 'draw_u', 'draw_discriminator',
-           'draw_stereo', 'draw_translation']
+__all__ = [
+    "shapes",
+    "convolution_shapes",
+    "millions",
+    "Box",
+    "Board",
+    "draw_network",
+    "draw_u",
+    "draw_discriminator",
+    "draw_stereo",
+    "draw_translation",
+]
+
 
 # %% ../../nbs/75_figures/networks.ipynb #108c8d6d
 def shapes(net: nn.Module, size: tuple[int, int], channels: int = 3) -> dict[str, tuple[int, ...]]:
@@ -68,6 +79,7 @@ def millions(module: nn.Module) -> str:
     if count < 1e5:
         return f"{count:,}"
     return f"{count / 1e6:.2f} M" if count < 1e7 else f"{count / 1e6:.1f} M"
+
 
 # %% ../../nbs/75_figures/networks.ipynb #da853f0f
 class Box(NamedTuple):
@@ -176,6 +188,7 @@ class Board:
         self.fig.set_size_inches((right - left) * inches, (high - low) * inches)
         return self.fig
 
+
 # %% ../../nbs/75_figures/networks.ipynb #01ae7ce1
 def draw_network(net: nn.Module, size: tuple[int, int], encoder: str, discriminator: nn.Module | None = None) -> Figure:
     """Hu et al.'s network and the discriminator as boxes: height is resolution, width is channels, both to scale."""
@@ -233,6 +246,7 @@ def draw_network(net: nn.Module, size: tuple[int, int], encoder: str, discrimina
     board.ax.set_ylim(low - 1.6, top + 1.6)
     return board.fig
 
+
 # %% ../../nbs/75_figures/networks.ipynb #afe58148
 def draw_u(
     board: Board,
@@ -283,6 +297,7 @@ def draw_discriminator(
         note = f"one of {scales}, each with its own weights: {sizes} size"
         board.ax.text(line[1].x, line[1].top + 0.12, note, fontsize=8, va="bottom", color=board.colors["A"])
     return line
+
 
 # %% ../../nbs/75_figures/networks.ipynb #85611ede
 def draw_stereo(
@@ -340,6 +355,7 @@ def draw_stereo(
         parts.append(("A", "discriminator (training only)", discriminator))
     board.key(0, -2.9, [(kind, f"{label}: {millions(module)} parameters") for kind, label, module in parts])
     return board.finish(-0.6, right + 0.9, ground - 0.9, down[0].top + 0.2 + 0.17 * n)
+
 
 # %% ../../nbs/75_figures/networks.ipynb #2f000383
 def draw_translation(

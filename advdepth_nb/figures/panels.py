@@ -18,9 +18,24 @@ from ..core.colors import depth_colors, difference_colors, disparity_colors
 from ..core.files import write_atomically
 
 # %% auto #0
-__all__ = ['show_image', 'show_depth', 'show_disparity', 'show_error', 'show_difference', 'value_limits', 'error_limit',
-           'color_bar', 'title_columns', 'strongest_window', 'boundary_window', 'thin_part_window', 'frame_window',
-           'save', 'spread_out']
+__all__ = [
+    "show_image",
+    "show_depth",
+    "show_disparity",
+    "show_error",
+    "show_difference",
+    "value_limits",
+    "error_limit",
+    "color_bar",
+    "title_columns",
+    "strongest_window",
+    "boundary_window",
+    "thin_part_window",
+    "frame_window",
+    "save",
+    "spread_out",
+]
+
 
 # %% ../../nbs/75_figures/panels.ipynb #74b8ff32
 def show_image(ax: Axes, image: np.ndarray) -> Any:
@@ -52,6 +67,7 @@ def show_difference(ax: Axes, difference: np.ndarray, high: float) -> Any:
     ax.set(xticks=[], yticks=[])
     return ax.imshow(difference, cmap="gray_r", vmin=0, vmax=high)
 
+
 # %% ../../nbs/75_figures/panels.ipynb #bdb89e2e
 def value_limits(values: Iterable[np.ndarray], low: float = 1, high: float = 99) -> tuple[float, float]:
     """Percentiles `low` and `high` of the positive values of arrays of any shape: one scale for all their panels."""
@@ -80,6 +96,7 @@ def title_columns(axes: np.ndarray, titles: Sequence[str], fontsize: int = 10) -
     for ax, title in zip(axes[0], titles):
         ax.set_title(title, fontsize=fontsize)
 
+
 # %% ../../nbs/75_figures/panels.ipynb #02b54586
 def strongest_window(strength: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice]:
     """Rows and columns of the window of `size` (h,w) with the largest sum of `strength` (H,W); NaN counts as 0."""
@@ -103,12 +120,14 @@ def thin_part_window(disparity: np.ndarray, fraction: float = 0.3) -> tuple[slic
     h, w = (max(2, round(fraction * side)) for side in disparity.shape)
     return strongest_window(np.abs(np.diff(disparity, axis=1, append=disparity[:, -1:])), (h, w))
 
+
 # %% ../../nbs/75_figures/panels.ipynb #9e28d205
 def frame_window(ax: Axes, window: tuple[slice, slice], color: str) -> None:
     """A frame around a window (rows, columns) of the picture that `ax` shows."""
     rows, columns = window
     size = columns.stop - columns.start, rows.stop - rows.start
     ax.add_patch(Rectangle((columns.start, rows.start), *size, fill=False, ec=color, lw=1.2))
+
 
 # %% ../../nbs/75_figures/panels.ipynb #714214cc
 def save(figure: Figure, folder: Path | str, name: str) -> Figure:

@@ -16,8 +16,24 @@ from torch import Tensor
 from ..core.geometry import gradient_normals, masked_mean, sobel, whole_windows
 
 # %% auto #0
-__all__ = ['TERMS', 'RECIPES', 'known', 'log_depth', 'balanced', 'balanced_euclidean', 'euclidean', 'root', 'sqrt_depth',
-           'squared_relative', 'gradient', 'surface_normal', 'ssim', 'ssim_depth', 'depth_losses']
+__all__ = [
+    "TERMS",
+    "RECIPES",
+    "known",
+    "log_depth",
+    "balanced",
+    "balanced_euclidean",
+    "euclidean",
+    "root",
+    "sqrt_depth",
+    "squared_relative",
+    "gradient",
+    "surface_normal",
+    "ssim",
+    "ssim_depth",
+    "depth_losses",
+]
+
 
 # %% ../../nbs/40_losses/depth.ipynb #2e573190
 def known(
@@ -36,6 +52,7 @@ def known(
         )
     return torch.where(mask, pred, 1.0), torch.where(mask, target, 1.0)
 
+
 # %% ../../nbs/40_losses/depth.ipynb #3708c3b8
 def log_depth(
     pred: Tensor,  # (B,1,H,W) metres
@@ -47,6 +64,7 @@ def log_depth(
     """Mean of ln(|error|^p + alpha), at least ln(alpha) (Hu et al. 2019)."""
     pred, target = known(pred, target, mask)
     return masked_mean(((pred - target).abs() ** p + alpha).log(), mask)
+
 
 # %% ../../nbs/40_losses/depth.ipynb #88863d06
 def balanced(
@@ -78,6 +96,7 @@ def balanced_euclidean(
     # Under the mask both maps are equal, so the sum needs no mask.
     return masked_mean(half_squares, mask) if reduction == "mean" else half_squares.sum()
 
+
 # %% ../../nbs/40_losses/depth.ipynb #6067ee9f
 def euclidean(
     pred: Tensor,  # (B,1,H,W) metres
@@ -86,6 +105,7 @@ def euclidean(
 ) -> Tensor:
     """Half the mean squared error, metres^2."""
     return balanced_euclidean(pred, target, mask, a1=1.0, a2=0.0, limit=None)
+
 
 # %% ../../nbs/40_losses/depth.ipynb #80daa14b
 def root(
@@ -107,6 +127,7 @@ def sqrt_depth(
     pred, target = known(pred, target, mask)
     return masked_mean((root(pred, knee) - root(target, knee)).abs(), mask)
 
+
 # %% ../../nbs/40_losses/depth.ipynb #b3108601
 def squared_relative(
     pred: Tensor,  # (B,1,H,W) metres
@@ -117,6 +138,7 @@ def squared_relative(
     """Mean of error^2 / truth, in metres: the other reading of the report's "Depth Priority"."""
     pred, target = known(pred, target, mask)
     return masked_mean((pred - target) ** 2 / target.clamp(min=floor), mask)
+
 
 # %% ../../nbs/40_losses/depth.ipynb #18ffc7e4
 def gradient(
@@ -130,6 +152,7 @@ def gradient(
     per_pixel = sum((response.abs() + alpha).log() for response in sobel(pred - target))
     return masked_mean(per_pixel, None if mask is None else whole_windows(mask, 3))
 
+
 # %% ../../nbs/40_losses/depth.ipynb #f2e918cb
 def surface_normal(
     pred: Tensor,  # (B,1,H,W) metres
@@ -140,6 +163,7 @@ def surface_normal(
     ours, true = (F.normalize(gradient_normals(depth), dim=1) for depth in known(pred, target, mask))
     per_pixel = (ours - true).square().sum(1, keepdim=True) / 2
     return masked_mean(per_pixel, None if mask is None else whole_windows(mask, 3))
+
 
 # %% ../../nbs/40_losses/depth.ipynb #cc47984a
 def ssim(
@@ -163,6 +187,7 @@ def ssim(
     variances = square_p - mean_p**2 + square_t - mean_t**2
     return luminance * (2 * (product - mean_p * mean_t) + c2) / (variances + c2)
 
+
 # %% ../../nbs/40_losses/depth.ipynb #69cb7af2
 def ssim_depth(
     pred: Tensor,  # (B,1,H,W) metres
@@ -185,6 +210,7 @@ def ssim_depth(
     else:
         per_pixel = share * error + (1 - share) * dissimilarity
     return masked_mean(per_pixel, None if mask is None else whole_windows(mask, window))
+
 
 # %% ../../nbs/40_losses/depth.ipynb #aba0259d
 TERMS: dict[str, Callable[..., Tensor]] = {

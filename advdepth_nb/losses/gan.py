@@ -14,8 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['OBJECTIVES', 'Objective', 'shape_of', 'check_images', 'check_alike', 'score_gradients', 'zero_centered_gp',
-           'gradient_penalty', 'ImagePool']
+__all__ = [
+    "OBJECTIVES",
+    "Objective",
+    "shape_of",
+    "check_images",
+    "check_alike",
+    "score_gradients",
+    "zero_centered_gp",
+    "gradient_penalty",
+    "ImagePool",
+]
+
 
 # %% ../../nbs/40_losses/gan.ipynb #c6c78e14
 @dataclass(frozen=True)
@@ -51,6 +61,7 @@ OBJECTIVES = {
     ),
 }
 
+
 # %% ../../nbs/40_losses/gan.ipynb #d0b88b0f
 def shape_of(images: Any) -> str:
     """The shape of a tensor in words, `4x1x24x32`; of anything else its type."""
@@ -76,6 +87,7 @@ def check_alike(
     if shape_of(real) != shape_of(fake):
         shapes = f"real is {shape_of(real)} but fake is {shape_of(fake)}"
         raise ValueError(f"{shapes}; the discriminator needs both in one shape")
+
 
 # %% ../../nbs/40_losses/gan.ipynb #e642f307
 def score_gradients(
@@ -113,6 +125,7 @@ def gradient_penalty(
     mix = torch.rand(len(real), 1, 1, 1, generator=generator, device=generator.device).to(real)
     norms = score_gradients(critic, mix * real + (1 - mix) * fake).square().sum(1).add(1e-16).sqrt()
     return (norms - 1).square().mean()
+
 
 # %% ../../nbs/40_losses/gan.ipynb #40b3d273
 class ImagePool:

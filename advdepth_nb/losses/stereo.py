@@ -14,8 +14,19 @@ from torch import Tensor
 from ..core.geometry import in_frame, masked_mean, warp
 
 # %% auto #0
-__all__ = ['STEREO_TERMS', 'image_pyramid', 'in_pixels', 'reconstructions', 'ssim_error', 'reconstruction', 'consistency',
-           'smoothness', 'stereo_losses', 'smear', 'copy_out_of_frame']
+__all__ = [
+    "STEREO_TERMS",
+    "image_pyramid",
+    "in_pixels",
+    "reconstructions",
+    "ssim_error",
+    "reconstruction",
+    "consistency",
+    "smoothness",
+    "stereo_losses",
+    "smear",
+    "copy_out_of_frame",
+]
 
 # %% ../../nbs/40_losses/stereo.ipynb #9d561746
 STEREO_TERMS = ("reconstruction", "consistency", "smoothness")
@@ -56,6 +67,7 @@ def reconstructions(
         made.append((warp(small_right, d_left, outside), warp(small_left, -d_right, outside)))
     return made
 
+
 # %% ../../nbs/40_losses/stereo.ipynb #d3f9f62b
 def ssim_error(
     pred: Tensor,  # (B,C,H,W), 0-1
@@ -92,6 +104,7 @@ def reconstruction(
     windows = None if mask is None else F.max_pool2d((~mask).float(), 3, stride=1) == 0
     return ssim_share * masked_mean(ssim_error(pred, real), windows) + (1 - ssim_share) * error
 
+
 # %% ../../nbs/40_losses/stereo.ipynb #f1d2c5cf
 def consistency(
     disparities: Tensor,  # (B,2,H,W), fractions of the width: left, right
@@ -99,6 +112,7 @@ def consistency(
     """Mean difference of each view's disparity from the other's at the pixel it points to: left, right."""
     (d_left, d_right), (left, right) = in_pixels(disparities), disparities.split(1, dim=1)
     return (left - warp(right, d_left)).abs().mean(), (right - warp(left, -d_right)).abs().mean()
+
 
 # %% ../../nbs/40_losses/stereo.ipynb #5de292d4
 def smoothness(
@@ -111,6 +125,7 @@ def smoothness(
         step, edge = torch.diff(disparity, dim=dim).abs(), torch.diff(image, dim=dim).abs().mean(1, keepdim=True)
         total = total + (step * torch.exp(-edge)).mean()
     return total
+
 
 # %% ../../nbs/40_losses/stereo.ipynb #a118f753
 def stereo_losses(
@@ -136,6 +151,7 @@ def stereo_losses(
             sides = zip(d.split(1, dim=1), views)
             terms["smoothness"] += [smoothness(side, view) / 2**s for side, view in sides]
     return {name: torch.stack(values).sum() for name, values in terms.items()}
+
 
 # %% ../../nbs/40_losses/stereo.ipynb #7dd5774c
 def smear(

@@ -23,12 +23,50 @@ from .depth import as_judged
 from .protocols import Protocol
 
 # %% auto #0
-__all__ = ['BOUNDARY_METRICS', 'BANDS', 'BAND_NAMES', 'KIND_NAMES', 'HU_THRESHOLDS', 'SI_THRESHOLDS', 'CANNY', 'SMOOTH', 'CREASE',
-           'OCCLUSION', 'COUNTED', 'whole_inside', 'checked', 'tally', 'precision_recall_f1', 'cell_of',
-           'edge_strength', 'hu_edges', 'ratio_edges', 'over_thresholds', 'ridges', 'canny', 'boundary_error',
-           'whole_cells', 'fit_plane', 'large_labels', 'proposed_planes', 'planar_regions', 'plane_errors',
-           'depth_normals', 'angle_between', 'normal_errors', 'bends', 'curvature_errors', 'edge_kinds', 'cell_sums',
-           'by_place', 'asked_at', 'edge_scores', 'boundary_scores', 'own_resolution_f1', 'score_boundaries']
+__all__ = [
+    "BOUNDARY_METRICS",
+    "BANDS",
+    "BAND_NAMES",
+    "KIND_NAMES",
+    "HU_THRESHOLDS",
+    "SI_THRESHOLDS",
+    "CANNY",
+    "SMOOTH",
+    "CREASE",
+    "OCCLUSION",
+    "COUNTED",
+    "whole_inside",
+    "checked",
+    "tally",
+    "precision_recall_f1",
+    "cell_of",
+    "edge_strength",
+    "hu_edges",
+    "ratio_edges",
+    "over_thresholds",
+    "ridges",
+    "canny",
+    "boundary_error",
+    "whole_cells",
+    "fit_plane",
+    "large_labels",
+    "proposed_planes",
+    "planar_regions",
+    "plane_errors",
+    "depth_normals",
+    "angle_between",
+    "normal_errors",
+    "bends",
+    "curvature_errors",
+    "edge_kinds",
+    "cell_sums",
+    "by_place",
+    "asked_at",
+    "edge_scores",
+    "boundary_scores",
+    "own_resolution_f1",
+    "score_boundaries",
+]
 
 # %% ../../nbs/50_metrics/boundaries.ipynb #2a4b2401
 BOUNDARY_METRICS = (
@@ -65,7 +103,8 @@ def checked(
             raise ValueError(f"the {name} at some valid pixel of image {images[0]}: look for the cause, or mask it")
     return pred.float().clamp(min=floor), target.float(), mask
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #ccf8c1aa
+
+# %% ../../nbs/50_metrics/boundaries.ipynb #48769234
 def tally(
     cell: Tensor,  # (N,) which cell each candidate belongs to
     cells: int,
@@ -83,9 +122,7 @@ def precision_recall_f1(
     """Precision, recall and F1; NaN without true edges, 0 for a prediction that has none where the truth has some."""
     hits, pred, true = counts
     asked = true > 0
-    return tuple(
-        torch.where(asked, hits / of.clamp(min=0.5), torch.nan) for of in (pred, true, (pred + true) / 2)
-    )
+    return tuple(torch.where(asked, hits / of.clamp(min=0.5), torch.nan) for of in (pred, true, (pred + true) / 2))
 
 
 def cell_of(
@@ -94,6 +131,7 @@ def cell_of(
 ) -> Tensor:
     """The number of a pixel's cell when all images of the batch are counted together, `(B,1,H,W)`."""
     return group + groups * torch.arange(len(group), device=group.device).view(-1, 1, 1, 1)
+
 
 # %% ../../nbs/50_metrics/boundaries.ipynb #3b234840
 HU_THRESHOLDS = (0.25, 0.5, 1.0)  # metres; 8 times the slope per pixel
@@ -122,6 +160,7 @@ def hu_edges(
     ours, true = ours[chosen][:, None] > limits, true[chosen][:, None] > limits
     counts = tally(cell_of(group, groups)[chosen], len(pred) * groups, ours, true)
     return counts.view(3, len(pred), groups, len(limits))
+
 
 # %% ../../nbs/50_metrics/boundaries.ipynb #942b4b27
 SI_THRESHOLDS = torch.linspace(1.05, 1.25, 10)
@@ -160,6 +199,7 @@ def over_thresholds(
     """Mean weighted by the thresholds, over those that have a value, `(...)`; NaN if none has."""
     weights = torch.where(values.isnan(), 0.0, thresholds.to(values))
     return (values.nan_to_num() * weights).sum(-1) / weights.sum(-1)
+
 
 # %% ../../nbs/50_metrics/boundaries.ipynb #d614fff2
 CANNY = {"sigma": 2**0.5, "low": 0.15, "high": 0.3}  # pixels; of the depth's range, as 8 times the slope per pixel
@@ -232,6 +272,7 @@ def boundary_error(
         near = there[there < limit]
         found.append((near.mean() if len(near) else limit, np.minimum(back, limit).mean()))
     return tuple(torch.tensor(found, dtype=torch.float32, device=pred_edges.device).view(-1, 2).T)
+
 
 # %% ../../nbs/50_metrics/boundaries.ipynb #5742b748
 def whole_cells(
@@ -340,6 +381,7 @@ def plane_errors(
         found.append(torch.stack(values).mean(0) if values else pred.new_full((2,), torch.nan))
     return tuple(torch.stack(found).float().T)
 
+
 # %% ../../nbs/50_metrics/boundaries.ipynb #be70cddb
 def depth_normals(
     depth: Tensor,  # (B,1,H,W) metres, > 0
@@ -380,6 +422,7 @@ def normal_errors(
         true = normals
     return angle_between(depth_normals(pred, camera), true), counted
 
+
 # %% ../../nbs/50_metrics/boundaries.ipynb #6225b6e3
 def bends(
     depth: Tensor,  # (B,1,H,W) metres, > 0
@@ -409,6 +452,7 @@ def curvature_errors(
     """Degrees by which the surfaces turn differently from cell to cell, and which count, each `(B,1,h,w)`."""
     true, size = bends(target, camera, cells), lambda x: x.norm(dim=1, keepdim=True).atan().rad2deg()
     return size(bends(pred, camera, cells) - true), whole_cells(mask, cells) & (size(true) < smooth)
+
 
 # %% ../../nbs/50_metrics/boundaries.ipynb #77eaae33
 SMOOTH, CREASE, OCCLUSION = range(3)
@@ -454,7 +498,8 @@ def _jumps(inverse: Tensor, mask: Tensor, axis: int, jump: float) -> Tensor:
         edge.narrow(axis, k, n).logical_or_(broken)
     return edge
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #b8a8a57a
+
+# %% ../../nbs/50_metrics/boundaries.ipynb #e41b4011
 def cell_sums(
     values: Tensor,  # (B,1,h,w)
     counted: Tensor,  # (B,1,h,w) bool
@@ -529,9 +574,7 @@ def boundary_scores(
         raise ValueError(f"maps of {pred.shape[-2]}x{pred.shape[-1]} have no boundaries to judge; 5x5 is the least")
     bands = torch.bucketize(target, target.new_tensor(BANDS))
     group, groups = (bands, 3) if kinds is None else (bands + 3 * kinds, 9)
-    scores = edge_scores(
-        hu_edges(pred, target, mask, group, groups), ratio_edges(pred, target, mask, group, groups)
-    )
+    scores = edge_scores(hu_edges(pred, target, mask, group, groups), ratio_edges(pred, target, mask, group, groups))
     true_edges = canny(target, mask) if true_edges is None else true_edges & mask
     scores["dbe_acc"], scores["dbe_comp"] = boundary_error(canny(pred, mask), true_edges)
     planes = planar_regions(target, mask) if planes is None else planes
@@ -552,6 +595,7 @@ def boundary_scores(
         scores[f"curvature{place}"] = total / n
     return {name: value.float() for name, value in scores.items()} | {"n_valid": mask.sum((1, 2, 3))}
 
+
 # %% ../../nbs/50_metrics/boundaries.ipynb #e8dd3fd6
 def own_resolution_f1(
     pred: Tensor,  # (B,1,h,w) metres, at the network's resolution
@@ -571,6 +615,7 @@ def own_resolution_f1(
     pred, depth, mask = checked(pred, depth, valid > 0)
     counts = ratio_edges(pred, depth, mask, torch.zeros_like(depth, dtype=torch.long))
     return over_thresholds(precision_recall_f1(counts)[2][:, 0])
+
 
 # %% ../../nbs/50_metrics/boundaries.ipynb #a9598b21
 def score_boundaries(

@@ -17,8 +17,18 @@ from .protocols import ALIGNMENTS, Protocol, same_shape
 from .records import means
 
 # %% auto #0
-__all__ = ['DEPTH_METRICS', 'EIGHT_BIT', 'errors', 'aligned', 'line_through', 'at_protocol', 'as_judged', 'score', 'predict_view',
-           'summary']
+__all__ = [
+    "DEPTH_METRICS",
+    "EIGHT_BIT",
+    "errors",
+    "aligned",
+    "line_through",
+    "at_protocol",
+    "as_judged",
+    "score",
+    "predict_view",
+    "summary",
+]
 
 # %% ../../nbs/50_metrics/depth.ipynb #b4bc9570
 DEPTH_METRICS = ("rmse", "abs_rel", "log10", "delta1", "delta2", "delta3", "mse", "mae", "sq_rel", "silog")
@@ -54,6 +64,7 @@ def errors(
         "silog": 100 * mean(spread**2).sqrt(),
         "n_valid": n,
     }
+
 
 # %% ../../nbs/50_metrics/depth.ipynb #8f4b887d
 def aligned(
@@ -98,6 +109,7 @@ def line_through(
     square = mean((x - mx) ** 2)
     scale = torch.where(square > 0, mean((x - mx) * (y - my)) / square, 0.0)
     return scale.to(wide), (my - scale * mx).to(wide)
+
 
 # %% ../../nbs/50_metrics/depth.ipynb #9178b038
 def at_protocol(
@@ -161,6 +173,7 @@ def score(
     """DEPTH_METRICS and `n_valid` of each image, `(B,)`, under the protocol; NaN for an image without a valid pixel."""
     return errors(*as_judged(pred, depth, protocol), protocol.strict, protocol.divisor)
 
+
 # %% ../../nbs/50_metrics/depth.ipynb #ea44f949
 def predict_view(
     net: Callable[[Tensor], Tensor],  # (B,3,h,w) in 0-1 -> (B,1,h',w') metres
@@ -187,6 +200,7 @@ def predict_view(
             image = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
     pred = net(image)
     return (pred + net(image.flip(-1)).flip(-1)) / 2 if flip_tta else pred
+
 
 # %% ../../nbs/50_metrics/depth.ipynb #bbee181f
 def summary(

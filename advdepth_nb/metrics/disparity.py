@@ -16,9 +16,21 @@ from ..core.geometry import depth_from_disparity, in_frame
 from .depth import errors as depth_errors
 
 # %% auto #0
-__all__ = ['DISPARITY_PROTOCOLS', 'DISPARITY_METRICS', 'PUBLISHED_MAE', 'PUBLISHED_UNDEFINED', 'DisparityProtocol',
-           'disparity_errors', 'at_truth', 'score_disparity', 'post_process', 'predict_disparity', 'published_note',
-           'score_depth']
+__all__ = [
+    "DISPARITY_PROTOCOLS",
+    "DISPARITY_METRICS",
+    "PUBLISHED_MAE",
+    "PUBLISHED_UNDEFINED",
+    "DisparityProtocol",
+    "disparity_errors",
+    "at_truth",
+    "score_disparity",
+    "post_process",
+    "predict_disparity",
+    "published_note",
+    "score_depth",
+]
+
 
 # %% ../../nbs/50_metrics/disparity.ipynb #8c820b13
 @dataclass(frozen=True)
@@ -93,6 +105,7 @@ def disparity_errors(
         "n_valid": n,
     }
 
+
 # %% ../../nbs/50_metrics/disparity.ipynb #21c04a5e
 def at_truth(
     fraction: Tensor,  # (B,1,h,w) of the width, at the network's size
@@ -148,6 +161,7 @@ def score_disparity(
     pred, valid = at_truth(fraction, truth, protocol, occluded, out_of_frame)
     return disparity_errors(pred, truth.float(), valid)
 
+
 # %% ../../nbs/50_metrics/disparity.ipynb #88dd81de
 def post_process(
     direct: Tensor,  # (B,1,h,w) prediction for the image
@@ -177,6 +191,7 @@ def predict_disparity(
     direct = once(left)
     return post_process(direct, once(left.flip(-1))) if post_processed else direct
 
+
 # %% ../../nbs/50_metrics/disparity.ipynb #7e3c6236
 PUBLISHED_MAE = 9.28  # per cent; the project page of the stereo system, on MPI Sintel
 PUBLISHED_UNDEFINED = (
@@ -194,6 +209,7 @@ def published_note() -> str:
     return (
         f"The published mean absolute error is {PUBLISHED_MAE:.2f} %; it leaves open {'; '.join(PUBLISHED_UNDEFINED)}."
     )
+
 
 # %% ../../nbs/50_metrics/disparity.ipynb #24f8b815
 def score_depth(

@@ -17,8 +17,21 @@ from torch import Tensor
 from ..core.colors import Palette, as_palette, decode, paint, rgb_to_lab
 
 # %% auto #0
-__all__ = ['FINEST', 'DIRECTIONS', 'IMAGE_PROTOCOLS', 'confusion', 'class_scores', 'unit_picture', 'structure', 'colour_distance',
-           'ImageProtocol', 'score_colour', 'score_segment', 'score_images']
+__all__ = [
+    "FINEST",
+    "DIRECTIONS",
+    "IMAGE_PROTOCOLS",
+    "confusion",
+    "class_scores",
+    "unit_picture",
+    "structure",
+    "colour_distance",
+    "ImageProtocol",
+    "score_colour",
+    "score_segment",
+    "score_images",
+]
+
 
 # %% ../../nbs/50_metrics/images.ipynb #64969946
 def confusion(
@@ -54,6 +67,7 @@ def class_scores(
     scores |= {f"iou_{name}": iou[:, k] for k, name in enumerate(names)}
     scores |= {f"f1_{name}": f1[:, k] for k, name in enumerate(names)}
     return {name: value.float() for name, value in scores.items()} | {"n_valid": count}
+
 
 # %% ../../nbs/50_metrics/images.ipynb #2d0b268d
 FINEST = 1 / (12 * 255**2)  # mean squared error of rounding to 8 bits, on pictures in 0-1
@@ -115,6 +129,7 @@ def colour_distance(
     ours, true = (torch.from_numpy(np.sort(p.cpu().numpy(), -1)) for p in (ours, true))  # 14 times as fast as torch's
     return math.pi / 2 * (ours - true).abs().mean((1, 2)).to(target.device)
 
+
 # %% ../../nbs/50_metrics/images.ipynb #72b2f927
 @dataclass(frozen=True)
 class ImageProtocol:
@@ -153,6 +168,7 @@ IMAGE_PROTOCOLS: dict[str, ImageProtocol] = {
     "colour": ImageProtocol("colour", "colour"),
     "segment": ImageProtocol("segment", "segment", decode="nearest"),
 }
+
 
 # %% ../../nbs/50_metrics/images.ipynb #e9a9cc42
 def _at_size(picture: Tensor, target: Tensor, protocol: ImageProtocol) -> Tensor:

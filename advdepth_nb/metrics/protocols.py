@@ -11,8 +11,20 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 # %% auto #0
-__all__ = ['ALIGNMENTS', 'POOLINGS', 'DIVISORS', 'VIEWS', 'PROTOCOLS', 'PUBLISHED', 'CROPS', 'PROTOCOL_SWEEP', 'same_shape',
-           'Protocol', 'one_change', 'definitions']
+__all__ = [
+    "ALIGNMENTS",
+    "POOLINGS",
+    "DIVISORS",
+    "VIEWS",
+    "PROTOCOLS",
+    "PUBLISHED",
+    "CROPS",
+    "PROTOCOL_SWEEP",
+    "same_shape",
+    "Protocol",
+    "one_change",
+    "definitions",
+]
 
 # %% ../../nbs/50_metrics/protocols.ipynb #b8bf7e20
 ALIGNMENTS = {
@@ -118,6 +130,7 @@ class Protocol:
             f"predictions clamped to >= {low:g}{'' if high is None else f' and <= {high:g}'} m, "
             f"delta with {cells['delta']}{'' if self.divisor == 'truth' else ', AbsRel divided by the prediction'}."
         )
+
 
 # %% ../../nbs/50_metrics/protocols.ipynb #67341f3f
 PROTOCOLS: dict[str, Protocol] = {

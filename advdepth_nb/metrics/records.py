@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['COLUMNS', 'KEYS', 'GROUP', 'records', 'check_records', 'current_names', 'means']
+__all__ = ["COLUMNS", "KEYS", "GROUP", "records", "check_records", "current_names", "means"]
 
 # %% ../../nbs/50_metrics/records.ipynb #839b34cb
 COLUMNS = (
@@ -41,6 +41,7 @@ def check_records(images: pd.DataFrame, where: object = "the records") -> pd.Dat
         raise ValueError(f"{where} lack the columns {', '.join(lacking)}: give the table of images.parquet")
     return images
 
+
 # %% ../../nbs/50_metrics/records.ipynb #b453ca04
 _OLD = {"rms": "rmse", "rel": "abs_rel", "depth_rms": "depth_rmse", "si_p": "si_precision", "si_r": "si_recall",
         **{f"edge_{old}{t}": f"edge_{new}_{t}" for t in (25, 50, 100)
@@ -61,6 +62,7 @@ def current_names(images: pd.DataFrame) -> pd.DataFrame:
     if stereo:
         value = value.mask(images["metric"] == "abs_rel", value / 100)
     return images.assign(metric=images["metric"].map(lambda metric: renamed.get(metric, metric)), value=value)
+
 
 # %% ../../nbs/50_metrics/records.ipynb #29802afe
 def means(

@@ -8,7 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 # %% auto #0
-__all__ = ['ARROWS', 'METRICS', 'PARTS', 'OF_CLASSES', 'Metric', 'metric_of', 'is_registered', 'headings_of', 'register']
+__all__ = [
+    "ARROWS",
+    "METRICS",
+    "PARTS",
+    "OF_CLASSES",
+    "Metric",
+    "metric_of",
+    "is_registered",
+    "headings_of",
+    "register",
+]
 
 # %% ../../nbs/50_metrics/registry.ipynb #75ec31c2
 ARROWS = {"lower": "↓", "higher": "↑"}
@@ -44,6 +54,7 @@ class Metric:
     def higher_is_better(self) -> bool:
         """Whether a larger value is a better one."""
         return self.direction == "higher"
+
 
 # %% ../../nbs/50_metrics/registry.ipynb #6be39392
 _DEPTH, _STEREO, _PICTURES = ("depth",), ("stereo",), ("translation",)

@@ -31,8 +31,23 @@ from .protocols import Protocol
 from .records import records
 
 # %% auto #0
-__all__ = ['SUFFIXES', 'at_frame', 'score_whole', 'Predictions', 'open_predictions', 'Matching', 'match_predictions', 'Scored',
-           'images_of', 'score_predictions', 'side_by_side', 'spread', 'relative_changes', 'plot_changes']
+__all__ = [
+    "SUFFIXES",
+    "at_frame",
+    "score_whole",
+    "Predictions",
+    "open_predictions",
+    "Matching",
+    "match_predictions",
+    "Scored",
+    "images_of",
+    "score_predictions",
+    "side_by_side",
+    "spread",
+    "relative_changes",
+    "plot_changes",
+]
+
 
 # %% ../../nbs/50_metrics/rescoring.ipynb #394c6c5f
 def at_frame(
@@ -61,7 +76,8 @@ def score_whole(
         )
     return score(at_frame(pred.float(), depth.shape[-2:], protocol.frame), depth, protocol)
 
-# %% ../../nbs/50_metrics/rescoring.ipynb #16c8ab77
+
+# %% ../../nbs/50_metrics/rescoring.ipynb #f8e5181e
 @dataclass(frozen=True)
 class Predictions:
     """Predicted depth maps where they lie; `predictions[i]` reads one, in metres."""
@@ -161,9 +177,7 @@ def _open_array(file: Path, factor: float, _dataset: str) -> Predictions:
     values = _load_array(file)
     count, take = _stack(values.shape, str(file))
     labels = (file.name,) if count == 1 else tuple(f"{file}, map {i}" for i in range(count))
-    return Predictions(
-        file, f"one .npy file of {count} maps", labels, lambda i: take(values, i), factor, count == 1
-    )
+    return Predictions(file, f"one .npy file of {count} maps", labels, lambda i: take(values, i), factor, count == 1)
 
 
 def _open_h5(file: Path, factor: float, dataset: str) -> Predictions:
@@ -185,6 +199,7 @@ def _open_h5(file: Path, factor: float, dataset: str) -> Predictions:
 
     labels = tuple(f"{file}: {name}, map {i}" for i in range(count))
     return Predictions(file, f"dataset {name!r} of {count} maps", labels, read, factor, False)
+
 
 # %% ../../nbs/50_metrics/rescoring.ipynb #cd97ef86
 _WORDS = re.compile(r"([_-](depth|pred|prediction|colou?rs?|rgb|image))+$", re.I)
@@ -246,6 +261,7 @@ def _by_last_part(named: dict[str, int]) -> dict[str, int]:
     parts = Counter(name.rpartition("/")[2] for name in named)
     last = {name: name.rpartition("/")[2] for name in named}
     return {last[name]: i for name, i in named.items() if parts[last[name]] == 1}
+
 
 # %% ../../nbs/50_metrics/rescoring.ipynb #5a6dcca3
 @dataclass(frozen=True)
@@ -330,6 +346,7 @@ def _alike(protocol: Protocol) -> Protocol:
 def _by(size: Sequence[int]) -> str:
     return f"{size[0]}x{size[1]}"
 
+
 # %% ../../nbs/50_metrics/rescoring.ipynb #ecca2dcf
 def _statistics(
     scored: Scored,
@@ -370,6 +387,7 @@ def spread(scored: Scored, metrics: Sequence[str] = DEPTH_METRICS) -> pd.DataFra
     groups = {"unaligned": table.loc[plain], "all": table}
     return pd.DataFrame({f"spread, {k}": part.max() / part.min() - 1 for k, part in groups.items() if len(part)}).T
 
+
 # %% ../../nbs/50_metrics/rescoring.ipynb #b2148143
 def relative_changes(
     scored: Scored,
@@ -398,6 +416,7 @@ def relative_changes(
 def _applied(scored: Scored, name: str) -> str:
     """A protocol's name as it was applied: bts2019 is bts2019@72x96 on small frames."""
     return next((n for n in scored.protocols if name in (n, n.partition("@")[0])), name)
+
 
 # %% ../../nbs/50_metrics/rescoring.ipynb #57e65412
 def plot_changes(

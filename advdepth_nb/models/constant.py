@@ -11,7 +11,8 @@ from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
 # %% auto #0
-__all__ = ['MeanDepth', 'MeanDisparity', 'GrayscaleCopy', 'MajorityClass']
+__all__ = ["MeanDepth", "MeanDisparity", "GrayscaleCopy", "MajorityClass"]
+
 
 # %% ../../nbs/30_models/constant.ipynb #db35e7fd
 class MeanDepth(nn.Module):
@@ -42,6 +43,7 @@ class MeanDepth(nn.Module):
         view = self.mean[..., top : top + ch, left : left + cw] if tuple(image.shape[-2:]) == (ch, cw) else self.mean
         return view.expand(len(image), -1, -1, -1)
 
+
 # %% ../../nbs/30_models/constant.ipynb #4cdbef65
 class MeanDisparity(nn.Module):
     """The per-pixel mean of the left view's training disparity, as a fraction of the width, whatever the image.
@@ -68,6 +70,7 @@ class MeanDisparity(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         return [self.mean.expand(len(image), 2, -1, -1)]
+
 
 # %% ../../nbs/30_models/constant.ipynb #3bcd0a4d
 class GrayscaleCopy(nn.Module):

@@ -16,7 +16,8 @@ from .hu2019 import in_full_precision
 from .pix2pix import initialise, norm_layer
 
 # %% auto #0
-__all__ = ['PatchDiscriminator', 'equal_shares', 'MultiScaleDiscriminator', 'receptive_field']
+__all__ = ["PatchDiscriminator", "equal_shares", "MultiScaleDiscriminator", "receptive_field"]
+
 
 # %% ../../nbs/30_models/discriminators.ipynb #110013c6
 class PatchDiscriminator(nn.Module):
@@ -73,6 +74,7 @@ class PatchDiscriminator(nn.Module):
                 f"{self.minimum}; use larger maps or fewer n_layers"
             )
         return in_full_precision(self.layers[-1], self.layers[:-1](x))  # logits in float32 under autocast, too
+
 
 # %% ../../nbs/30_models/discriminators.ipynb #29bcfc00
 def equal_shares(
@@ -132,6 +134,7 @@ class MultiScaleDiscriminator(nn.Module):
         x: Tensor,  # (B,C,H,W)
     ) -> Tensor:  # (B,1,1,N) logits
         return equal_shares([logits.flatten(1) for logits in self.scale_logits(x)])
+
 
 # %% ../../nbs/30_models/discriminators.ipynb #f402a02d
 def receptive_field(net: nn.Module) -> int:

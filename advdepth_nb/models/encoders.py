@@ -18,11 +18,37 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['SOURCES', 'STATE_DICTS', 'PACKAGES', 'IMAGENET', 'check_source', 'package_of', 'resolve_source', 'build_timm',
-           'timm_config', 'unavailable', 'timm_weights', 'packaged_file', 'classifier_shapes', 'package_weights',
-           'state_dict_of', 'read_state_dict', 'common_name', 'shortened', 'file_weights', 'pretrained_weights',
-           'normalization', 'feature_network', 'Encoder', 'encoder_of', 'in_cache', 'server_answers',
-           'check_pretrained', 'map_sizes', 'nearest_sizes']
+__all__ = [
+    "SOURCES",
+    "STATE_DICTS",
+    "PACKAGES",
+    "IMAGENET",
+    "check_source",
+    "package_of",
+    "resolve_source",
+    "build_timm",
+    "timm_config",
+    "unavailable",
+    "timm_weights",
+    "packaged_file",
+    "classifier_shapes",
+    "package_weights",
+    "state_dict_of",
+    "read_state_dict",
+    "common_name",
+    "shortened",
+    "file_weights",
+    "pretrained_weights",
+    "normalization",
+    "feature_network",
+    "Encoder",
+    "encoder_of",
+    "in_cache",
+    "server_answers",
+    "check_pretrained",
+    "map_sizes",
+    "nearest_sizes",
+]
 
 # %% ../../nbs/30_models/encoders.ipynb #3b3fbae2
 SOURCES = ("none", "auto", "timm", "package")
@@ -50,6 +76,7 @@ def resolve_source(encoder: str, source: str | Path) -> str:
         return str(source)
     package = package_of(encoder)
     return "package" if package and find_spec(package.replace("-", "_")) else "timm"
+
 
 # %% ../../nbs/30_models/encoders.ipynb #27c124b3
 def build_timm(encoder: str, pretrained: bool = False, **options: Any) -> nn.Module:
@@ -98,6 +125,7 @@ def timm_weights(encoder: str) -> dict[str, Tensor]:
     except Exception as error:  # each way to the hub has its own for a line that is down
         raise unavailable(encoder, type(error).__name__) from error
 
+
 # %% ../../nbs/30_models/encoders.ipynb #7c13536b
 def packaged_file(encoder: str) -> Path:
     """The file of weights in the encoder's package, found without importing it."""
@@ -141,6 +169,7 @@ def package_weights(encoder: str) -> dict[str, Tensor]:
         ) from error
     return dict(zip(ours, theirs))
 
+
 # %% ../../nbs/30_models/encoders.ipynb #de0dabc0
 def state_dict_of(saved: Any, source: str) -> dict[str, Tensor]:
     """The state dict in what was saved, itself or under `state_dict`; ValueError if there is none."""
@@ -165,6 +194,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     except Exception as error:  # each form of damage has its own
         raise ValueError(f"{path} is not a file of weights: save its state_dict() with torch.save") from error
     return state_dict_of(saved, str(path))
+
 
 # %% ../../nbs/30_models/encoders.ipynb #0ecc0ad2
 def common_name(key: str) -> str:
@@ -202,6 +232,7 @@ def file_weights(encoder: str, path: Path | str) -> dict[str, Tensor]:
         )
     return found
 
+
 # %% ../../nbs/30_models/encoders.ipynb #dc68a48b
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation, RGB in 0-1
 
@@ -224,6 +255,7 @@ def normalization(encoder: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation, RGB in 0-1, of the images that the encoder's weights were trained on."""
     config = timm_config(encoder)
     return tuple(config.mean or IMAGENET[0]), tuple(config.std or IMAGENET[1])
+
 
 # %% ../../nbs/30_models/encoders.ipynb #90631e68
 def feature_network(encoder: str, any_size: bool = False, **options: Any) -> nn.Module:
@@ -358,6 +390,7 @@ def encoder_of(net: nn.Module) -> Encoder | None:
     """The encoder inside a network, if it has one."""
     return next((module for module in net.modules() if isinstance(module, Encoder)), None)
 
+
 # %% ../../nbs/30_models/encoders.ipynb #21e51002
 def in_cache(config: Any) -> bool:
     """Whether the weights that timm's `pretrained_cfg` names have been fetched before."""
@@ -406,6 +439,7 @@ def check_pretrained(encoder: str, source: str | Path) -> None:
             raise unavailable(encoder, "they are not in its cache, and the hub does not answer")
     elif source != "none":
         shape.matching(pretrained_weights(encoder, source), source)
+
 
 # %% ../../nbs/30_models/encoders.ipynb #50a8f2ed
 @lru_cache(maxsize=4)

@@ -18,8 +18,20 @@ from advdepth_nb.models.encoders import (
 )  # fmt: skip
 
 # %% auto #0
-__all__ = ['tap_matrix', 'enlarged_conv', 'pays_at_low_resolution', 'UpProjection', 'in_full_precision', 'Decoder', 'Fusion',
-           'Refinement', 'DepthNet', 'check_sizes', 'load_hu_weights']
+__all__ = [
+    "tap_matrix",
+    "enlarged_conv",
+    "pays_at_low_resolution",
+    "UpProjection",
+    "in_full_precision",
+    "Decoder",
+    "Fusion",
+    "Refinement",
+    "DepthNet",
+    "check_sizes",
+    "load_hu_weights",
+]
+
 
 # %% ../../nbs/30_models/hu2019.ipynb #22d8a209
 def tap_matrix(
@@ -32,6 +44,7 @@ def tap_matrix(
     eye = torch.eye(low, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))
     columns = F.interpolate(eye[None], size=high, mode="linear", align_corners=align_corners)[0]  # (low, high)
     return F.pad(columns, (2, 2)).unfold(-1, high, 1).reshape(low * 5, high).T
+
 
 # %% ../../nbs/30_models/hu2019.ipynb #4c8eeaa8
 def enlarged_conv(
@@ -55,6 +68,7 @@ def enlarged_conv(
     z = torch.bmm(rows.expand(batch * height, -1, -1), z)
     return z.view(batch, height, width, out).permute(0, 3, 1, 2)  # channels last in memory
 
+
 # %% ../../nbs/30_models/hu2019.ipynb #19f77f29
 def pays_at_low_resolution(
     channels: int,  # of the input
@@ -64,6 +78,7 @@ def pays_at_low_resolution(
     """Whether `enlarged_conv` needs fewer multiply-adds than interpolating first."""
     (h, w), (height, width) = low, high
     return 25 * channels * h * w + 25 * h * w * height + 5 * w * height * width < 25 * channels * height * width
+
 
 # %% ../../nbs/30_models/hu2019.ipynb #ce0a2f4a
 class UpProjection(nn.Module):
@@ -104,6 +119,7 @@ class UpProjection(nn.Module):
         a, b = self.branches(x, size)
         return F.relu(self.bn1_2(self.conv1_2(F.relu(self.bn1(a)))) + self.bn2(b))
 
+
 # %% ../../nbs/30_models/hu2019.ipynb #c5328d11
 def in_full_precision(
     layer: nn.Module,
@@ -115,6 +131,7 @@ def in_full_precision(
         return layer(x)
     with torch.autocast(kind, enabled=False):
         return layer(x)
+
 
 # %% ../../nbs/30_models/hu2019.ipynb #41253d05
 class Decoder(nn.Module):
@@ -170,6 +187,7 @@ class Refinement(nn.Module):
         x = F.relu(self.bn0(self.conv0(x)))
         return in_full_precision(self.conv2, F.relu(self.bn1(self.conv1(x))))
 
+
 # %% ../../nbs/30_models/hu2019.ipynb #3fb708d8
 class DepthNet(nn.Module):
     """Depth from one image (Hu et al., "Revisiting Single Image Depth Estimation", WACV 2019).
@@ -211,6 +229,7 @@ class DepthNet(nn.Module):
         depth = self.D(maps[-1], [*sizes[2::-1], full])
         return self.R(torch.cat([depth, self.MFF(maps, full)], dim=1))
 
+
 # %% ../../nbs/30_models/hu2019.ipynb #e003c6b0
 def check_sizes(
     encoder: str,
@@ -237,6 +256,7 @@ def check_sizes(
         raise misfit("crop", crop, halved, why)
     if not map_sizes(encoder, frame):
         raise misfit("frame", frame, lambda size: bool(map_sizes(encoder, size)), refuses(*frame))
+
 
 # %% ../../nbs/30_models/hu2019.ipynb #7218a2b4
 def _our_name(key: str) -> str:

@@ -15,7 +15,8 @@ from .hu2019 import in_full_precision
 from .stereo_unet import check_size
 
 # %% auto #0
-__all__ = ['norm_layer', 'initialise', 'TranslationNet', 'translate']
+__all__ = ["norm_layer", "initialise", "TranslationNet", "translate"]
+
 
 # %% ../../nbs/30_models/pix2pix.ipynb #fc2179cd
 def norm_layer(norm: str) -> Callable[[int], nn.Module]:
@@ -39,6 +40,7 @@ def initialise(layer: nn.Module) -> None:
     if getattr(layer, "bias", None) is not None:
         nn.init.zeros_(layer.bias)
 
+
 # %% ../../nbs/30_models/pix2pix.ipynb #128be7c5
 def _down_level(channels: int, out: int, k: int, bias: bool, norm: Callable[[int], nn.Module]) -> nn.Module:
     """Level k of the way down: `(B,channels,H,W)` -> `(B,out,H/2,W/2)`; the picture itself is not rectified."""
@@ -59,6 +61,7 @@ def _check_options(downs: int, final: str, dropout: float) -> None:
         raise ValueError(f"final must be 'tanh' or 'none', not {final!r}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must lie in 0 <= dropout < 1, not {dropout}")
+
 
 # %% ../../nbs/30_models/pix2pix.ipynb #43dec320
 class TranslationNet(nn.Module):
@@ -110,6 +113,7 @@ class TranslationNet(nn.Module):
                 x = F.dropout(x, self.dropout, training=self.noise)
             x = torch.cat([maps[k], x], dim=1) if k else x
         return torch.tanh(x) if self.final == "tanh" else x
+
 
 # %% ../../nbs/30_models/pix2pix.ipynb #da5ce37b
 def translate(

@@ -16,7 +16,8 @@ from .encoders import Encoder
 from .hu2019 import in_full_precision
 
 # %% auto #0
-__all__ = ['convolution', 'UpLevel', 'glorot', 'check_size', 'StereoNet']
+__all__ = ["convolution", "UpLevel", "glorot", "check_size", "StereoNet"]
+
 
 # %% ../../nbs/30_models/stereo_unet.ipynb #c5dee1d1
 def convolution(
@@ -29,6 +30,7 @@ def convolution(
     """Convolution, norm and ELU: `(B,channels,H,W)` -> `(B,out,H/stride,W/stride)`."""
     layers = [nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2, bias=norm != "batch")]
     return nn.Sequential(*layers, *([nn.BatchNorm2d(out)] if norm == "batch" else []), nn.ELU())
+
 
 # %% ../../nbs/30_models/stereo_unet.ipynb #cac2690a
 class UpLevel(nn.Module):
@@ -45,6 +47,7 @@ class UpLevel(nn.Module):
         others: list[Tensor],  # (B,*,2h,2w): the skip, the enlarged disparity; together `joined` channels
     ) -> Tensor:  # (B,out,2h,2w)
         return self.mix(torch.cat([self.enlarge(F.interpolate(x, scale_factor=2)), *others], dim=1))
+
 
 # %% ../../nbs/30_models/stereo_unet.ipynb #d13e56f7
 def glorot(layer: nn.Module) -> None:
@@ -65,10 +68,9 @@ def check_size(image: Tensor, multiple: int, remedy: str) -> None:
             f"resize it to {near[0]}x{near[1]}{remedy}"
         )
 
-# %% ../../nbs/30_models/stereo_unet.ipynb #581bfda6
-def _check_options(
-    blocks: int, channels_in: int, encoder: str | None, norm: str, largest: float, start: float
-) -> None:
+
+# %% ../../nbs/30_models/stereo_unet.ipynb #a70b089e
+def _check_options(blocks: int, channels_in: int, encoder: str | None, norm: str, largest: float, start: float) -> None:
     """ValueError for options of `StereoNet` that do not fit."""
     if blocks < 4:
         raise ValueError(f"blocks must be at least 4, one for each size of the disparity, not {blocks}")
@@ -78,6 +80,7 @@ def _check_options(
         raise ValueError(f"encoder {encoder!r} reads images of 3 channels, so channels_in cannot be {channels_in}")
     if not 0 < start < largest:
         raise ValueError(f"start must lie between 0 and largest ({largest}), not {start}")
+
 
 # %% ../../nbs/30_models/stereo_unet.ipynb #b72b7b10
 class StereoNet(nn.Module):

@@ -41,8 +41,23 @@ from ..systems.catalog import SYSTEMS
 from ..core.files import write_json
 
 # %% auto #0
-__all__ = ['Views', 'BORDER', 'views', 'plot_predictions', 'network_diagram', 'boundary_crops', 'qualitative', 'published',
-           'times_in_turn', 'error_against_time', 'responses', 'plot_responses', 'write_weights', 'pages']
+__all__ = [
+    "Views",
+    "BORDER",
+    "views",
+    "plot_predictions",
+    "network_diagram",
+    "boundary_crops",
+    "qualitative",
+    "published",
+    "times_in_turn",
+    "error_against_time",
+    "responses",
+    "plot_responses",
+    "write_weights",
+    "pages",
+]
+
 
 # %% ../../nbs/90_report/depth.ipynb #399cfa9d
 def views(net: nn.Module, e: DepthExperiment, data: PackedDepth, index: int) -> dict[str, np.ndarray]:
@@ -106,10 +121,9 @@ def _label(fig: Figure, axes: np.ndarray, rows: Sequence[str], depth: Any, error
     color_bar(fig, depth, axes[:, 1 : 2 + len(rows)], "depth, m", pad=pad)
     color_bar(fig, error, axes[:, 2 + len(rows) :], "error, m (blue: too near)", shrink=0.8, pad=pad)
 
-# %% ../../nbs/90_report/depth.ipynb #236d6c93
-def plot_predictions(
-    nets: Mapping[str, nn.Module], e: DepthExperiment, packed: str | Path, count: int = 3
-) -> Figure:
+
+# %% ../../nbs/90_report/depth.ipynb #7c90518a
+def plot_predictions(nets: Mapping[str, nn.Module], e: DepthExperiment, packed: str | Path, count: int = 3) -> Figure:
     """RGB, truth, and for each network its prediction and its error; one scale in metres for all depth panels."""
     test = PackedDepth(packed, "test")
     frames = _frames({name: (net, e) for name, net in nets.items()}, test, spread_out(len(test), count))
@@ -124,6 +138,7 @@ def plot_predictions(
     _label(fig, axes, list(nets), depth, error, pad=0.02)
     return fig
 
+
 # %% ../../nbs/90_report/depth.ipynb #c5d82792
 def network_diagram(records: Records) -> Figure:
     """The study's network and its discriminator, drawn from the real modules."""
@@ -131,6 +146,7 @@ def network_diagram(records: Records) -> Figure:
     net, e = load_model(one_run(records, "adv" if "adv" in rows else rows[0]))
     discriminator = SYSTEMS["depth"].adversary(e, seed=0)
     return draw_network(net, e.crop, e.encoder, discriminator and discriminator.network)
+
 
 # %% ../../nbs/90_report/depth.ipynb #8bed915d
 BORDER = "#00b7c7"  # of what is enlarged
@@ -179,12 +195,14 @@ def qualitative(records: Records, packed: str | Path, count: int = 4) -> Figure:
     fig.colorbar(depth, ax=axes, location="right", shrink=0.6, pad=0.01, label="depth, m")
     return fig
 
+
 # %% ../../nbs/90_report/depth.ipynb #d8d0bbb6
 def published(study: str) -> pd.DataFrame:
     """Of `table1` what others printed: row, method, source (report, poster, errata, hu2019), metrics, note."""
     if study != "table1":
         return pd.DataFrame(columns=["row", "method", "source", "note"])
     return pd.read_csv(str(files("advdepth_nb") / "published.csv"), keep_default_na=False, na_values={"log10": [""]})
+
 
 # %% ../../nbs/90_report/depth.ipynb #bdad734e
 def times_in_turn(nets: Mapping[str, nn.Module], size: tuple[int, int], rounds: int = 20) -> dict[str, list[float]]:
@@ -247,6 +265,7 @@ def _draw_published(ax: Axes) -> None:
     ax.yaxis.tick_right()
     ax.set(xlabel=metric_of("rmse").heading, title="published on NYU v2\n(no time was tabulated)")
     ax.title.set_fontsize(9)
+
 
 # %% ../../nbs/90_report/depth.ipynb #932f491d
 def responses(records: Records) -> pd.DataFrame:
@@ -311,6 +330,7 @@ def write_weights(
     said = f"{path.name}: the best of {tried.iloc[0]} trials for {', '.join(best.index)}."
     failed = f" Every trial of {none} failed a GAN health check: with this file it keeps the weight of each row."
     return said + (failed if none else "")
+
 
 # %% ../../nbs/90_report/depth.ipynb #c4e4e98b
 def pages(records: Records, data: Mapping[str, str | Path], folder: str | Path) -> list[Page]:

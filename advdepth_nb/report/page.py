@@ -28,11 +28,45 @@ from ..systems.base import System
 from ..core.files import write_atomically
 
 # %% auto #0
-__all__ = ['BUDGET', 'FACTS', 'LINKS', 'Page', 'system_of', 'study_of', 'row_order', 'network_rows', 'table_rows', 'protocols_of',
-           'ours', 'cells_of', 'columns_of', 'readable', 'costs', 'unequal', 'is_synthetic', 'first_protocol',
-           'scale_fact', 'data_fact', 'protocol_fact', 'seeds_fact', 'left_out_fact', 'pretraining_fact', 'makers_fact',
-           'invalid_fact', 'recipe_fact', 'missing_fact', 'published_fact', 'caption', 'describe', 'write_tables',
-           'as_html', 'one_run', 'plot_image_errors', 'check_same_network']
+__all__ = [
+    "BUDGET",
+    "FACTS",
+    "LINKS",
+    "Page",
+    "system_of",
+    "study_of",
+    "row_order",
+    "network_rows",
+    "table_rows",
+    "protocols_of",
+    "ours",
+    "cells_of",
+    "columns_of",
+    "readable",
+    "costs",
+    "unequal",
+    "is_synthetic",
+    "first_protocol",
+    "scale_fact",
+    "data_fact",
+    "protocol_fact",
+    "seeds_fact",
+    "left_out_fact",
+    "pretraining_fact",
+    "makers_fact",
+    "invalid_fact",
+    "recipe_fact",
+    "missing_fact",
+    "published_fact",
+    "caption",
+    "describe",
+    "write_tables",
+    "as_html",
+    "one_run",
+    "plot_image_errors",
+    "check_same_network",
+]
+
 
 # %% ../../nbs/90_report/page.ipynb #ec944bb5
 @dataclass(frozen=True)
@@ -49,6 +83,7 @@ class Page:
     def words(self) -> str:
         """Heading and text in Markdown."""
         return "\n\n".join(filter(None, [f"## {self.heading}" if self.heading else "", self.text]))
+
 
 # %% ../../nbs/90_report/page.ipynb #8651b677
 BUDGET = {
@@ -113,6 +148,7 @@ def ours(records: Records) -> pd.DataFrame:
     table["row"] = pd.Categorical(table["row"], order, ordered=True)
     table["protocol"] = pd.Categorical(table["protocol"], protocols_of(records), ordered=True)
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
+
 
 # %% ../../nbs/90_report/page.ipynb #12808dd6
 def _number(value: float) -> str:
@@ -194,6 +230,7 @@ def unequal(records: Records, protocol: str) -> str:
     told = ", ".join(f"{BUDGET[name]} ({ratio:.2f} times from least to most)" for name, ratio in ratios.items())
     return f"Budgets differ, so rows are not like for like: {told}."
 
+
 # %% ../../nbs/90_report/page.ipynb #43ecb344
 def is_synthetic(data: str) -> bool:
     """Whether a dataset's name is that of a rendered world."""
@@ -220,6 +257,7 @@ def _test_set(records: Records, protocol: str) -> pd.DataFrame:
 def _runs(records: Records, protocol: str) -> pd.DataFrame:
     """The runs of the trained rows under a protocol."""
     return records.runs[records.runs["row"].isin(network_rows(records, protocol))]
+
 
 # %% ../../nbs/90_report/page.ipynb #b33588e7
 def scale_fact(records: Records, protocol: str) -> str:
@@ -311,6 +349,7 @@ def caption(records: Records, protocol: str) -> str:
     """What a reader has to know before believing a number of the table: every fact that applies, in order."""
     return " ".join(filter(None, (fact(records, protocol) for fact in FACTS)))
 
+
 # %% ../../nbs/90_report/page.ipynb #e91d708b
 def describe(records: Records, folder: Path | str) -> str:
     """The report's first paragraph, in Markdown."""
@@ -383,6 +422,7 @@ def as_html(tables: Mapping[str, pd.DataFrame]) -> str:
         parts.append((f"<p><b>{name}</b></p>" if len(tables) > 1 else "") + styled.to_html())
     return "".join(parts)
 
+
 # %% ../../nbs/90_report/page.ipynb #2714040d
 def one_run(records: Records, row: str) -> Path:
     """The folder of a row's first seed."""
@@ -390,6 +430,7 @@ def one_run(records: Records, row: str) -> Path:
     if found.empty:
         raise ValueError(f"this study has no complete run of row '{row}'")
     return Path(found.iloc[0]["folder"])
+
 
 # %% ../../nbs/90_report/page.ipynb #183c15f6
 def plot_image_errors(images: pd.DataFrame, system: str) -> Axes:
@@ -407,6 +448,7 @@ def plot_image_errors(images: pd.DataFrame, system: str) -> Axes:
     ax.set_title(f"protocol {protocol}")
     ax.legend(frameon=False)
     return ax
+
 
 # %% ../../nbs/90_report/page.ipynb #9177f46a
 def check_same_network(records: Records) -> str:

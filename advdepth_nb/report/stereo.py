@@ -34,8 +34,20 @@ from ..systems.catalog import SYSTEMS
 from ..systems.base import at_network_size
 
 # %% auto #0
-__all__ = ['Views', 'Loaded', 'views', 'plot_predictions', 'plot_reconstructions', 'reconstructions', 'qualitative',
-           'error_points', 'network_diagram', 'published', 'pages']
+__all__ = [
+    "Views",
+    "Loaded",
+    "views",
+    "plot_predictions",
+    "plot_reconstructions",
+    "reconstructions",
+    "qualitative",
+    "error_points",
+    "network_diagram",
+    "published",
+    "pages",
+]
+
 
 # %% ../../nbs/90_report/stereo.ipynb #e8f8ef8a
 def views(net: nn.Module, e: StereoExperiment, data: PackedStereo, index: int) -> dict[str, np.ndarray]:
@@ -70,10 +82,9 @@ def _first(seen: Views) -> Mapping[str, np.ndarray]:
     """What all rows have of a pair alike, left view and truth, among that of the first."""
     return next(iter(seen.values()))
 
-# %% ../../nbs/90_report/stereo.ipynb #dd86c91e
-def plot_predictions(
-    nets: Mapping[str, nn.Module], e: StereoExperiment, packed: str | Path, count: int = 3
-) -> Figure:
+
+# %% ../../nbs/90_report/stereo.ipynb #82164035
+def plot_predictions(nets: Mapping[str, nn.Module], e: StereoExperiment, packed: str | Path, count: int = 3) -> Figure:
     """Left view, truth, and for each network its disparity, its error and its reconstruction; one scale in pixels."""
     return plot_reconstructions({name: (net, e) for name, net in nets.items()}, PackedStereo(packed, "test"), count)
 
@@ -167,6 +178,7 @@ def qualitative(records: Records, packed: str | Path, count: int = 3) -> Figure:
     fig.colorbar(shown, ax=axes, location="right", shrink=0.5, pad=0.01, label="disparity, px", extend="max")
     return fig
 
+
 # %% ../../nbs/90_report/stereo.ipynb #dddec850
 def error_points(records: Records) -> Figure:
     """Mean absolute error of each row under every protocol, seeds as bars, the mean disparity as a line."""
@@ -202,6 +214,7 @@ def network_diagram(records: Records) -> Figure:
     discriminator = SYSTEMS["stereo"].adversary(e, seed=0)
     return draw_stereo(net, e.size, discriminator and discriminator.network)
 
+
 # %% ../../nbs/90_report/stereo.ipynb #e342c036
 def published(study: str) -> pd.DataFrame:
     """Of `stereo` the one number there is, as a note: row, method, source, note; of other studies nothing."""
@@ -210,6 +223,7 @@ def published(study: str) -> pd.DataFrame:
     note = f"{PUBLISHED_MAE} % mean absolute error on MPI Sintel; it leaves open {'; '.join(PUBLISHED_UNDEFINED)}"
     method = "Parhar (stereo-GAN project page)"
     return pd.DataFrame([{"row": "", "method": method, "source": "page", "note": note}])
+
 
 # %% ../../nbs/90_report/stereo.ipynb #5be02163
 def pages(records: Records, data: Mapping[str, str | Path], folder: str | Path) -> list[Page]:

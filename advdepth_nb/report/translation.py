@@ -32,8 +32,23 @@ from ..systems.catalog import SYSTEMS
 from ..core.files import write_atomically
 
 # %% auto #0
-__all__ = ['Loaded', 'CLASSES_TOLD', 'picture_of', 'made', 'plot_predictions', 'plot_translations', 'qualitative', 'score_points',
-           'class_scores', 'readable_classes', 'tables', 'class_points', 'network_diagram', 'pages']
+__all__ = [
+    "Loaded",
+    "CLASSES_TOLD",
+    "picture_of",
+    "made",
+    "plot_predictions",
+    "plot_translations",
+    "qualitative",
+    "score_points",
+    "class_scores",
+    "readable_classes",
+    "tables",
+    "class_points",
+    "network_diagram",
+    "pages",
+]
+
 
 # %% ../../nbs/90_report/translation.ipynb #bf2da4c4
 def picture_of(x: Tensor) -> np.ndarray:
@@ -46,6 +61,7 @@ def made(net: nn.Module, e: TranslationExperiment, data: PackedPairs, index: int
     with torch.no_grad():
         out = paint_with(net.eval(), e, data[index]["input"][None], seed)
     return picture_of(paint(out, data.palette) if out.shape[1] == 1 else out)
+
 
 # %% ../../nbs/90_report/translation.ipynb #beef63b2
 Loaded = Mapping[str, tuple[nn.Module, TranslationExperiment]]  # row -> its network and experiment
@@ -107,6 +123,7 @@ def qualitative(records: Records, packed: str | Path, task: str, count: int = 4)
     noisy = next((r for r in (f"{task}_both", *rows) if r in rows and loaded[r][1].noise), "")
     return plot_translations(loaded, PackedPairs(packed, "test", task), count, noisy=noisy)
 
+
 # %% ../../nbs/90_report/translation.ipynb #61f08e1f
 def score_points(records: Records, task: str) -> Figure | None:
     """Each metric of one task, one point a row, seeds as bars, the reference as a line."""
@@ -137,6 +154,7 @@ def _points(part: pd.DataFrame, rows: Sequence[str], columns: Mapping[str, str],
     dashed = f" (dashed: {reference.removeprefix(task + '_')})" if reference is not None else ""
     fig.suptitle(task + dashed, fontsize=10)
     return fig
+
 
 # %% ../../nbs/90_report/translation.ipynb #9709261b
 def class_scores(records: Records) -> pd.DataFrame:
@@ -185,6 +203,7 @@ def class_points(records: Records) -> Figure | None:
     columns = {name: label for name, label in _of_classes(table).items() if name.startswith("iou_")}
     return _points(table, rows, columns, "segment") if rows and columns else None
 
+
 # %% ../../nbs/90_report/translation.ipynb #6192d524
 def network_diagram(records: Records) -> Figure:
     """The generator and its discriminator, drawn from the real modules."""
@@ -193,6 +212,7 @@ def network_diagram(records: Records) -> Figure:
     discriminator = SYSTEMS["translation"].adversary(e, seed=0)
     conditional = bool(e.adversary and e.adversary.conditional)
     return draw_translation(net, e.size, discriminator and discriminator.network, conditional)
+
 
 # %% ../../nbs/90_report/translation.ipynb #87420358
 def pages(records: Records, data: Mapping[str, str | Path], folder: str | Path) -> list[Page]:

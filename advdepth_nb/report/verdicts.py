@@ -27,9 +27,28 @@ from ..study.collect import Records
 from ..core.files import write_atomically
 
 # %% auto #0
-__all__ = ['Families', 'COLORS', 'weigh', 'judged_metrics', 'unreferenced', 'unfair_rows', 'plot_forest', 'weigh_all',
-           'write_verdicts', 'words_of', 'plot_forests', 'forests', 'Effect', 'shared_images', 'effects',
-           'interactions', 'plot_effects', 'write_interactions', 'draw_axes']
+__all__ = [
+    "Families",
+    "COLORS",
+    "weigh",
+    "judged_metrics",
+    "unreferenced",
+    "unfair_rows",
+    "plot_forest",
+    "weigh_all",
+    "write_verdicts",
+    "words_of",
+    "plot_forests",
+    "forests",
+    "Effect",
+    "shared_images",
+    "effects",
+    "interactions",
+    "plot_effects",
+    "write_interactions",
+    "draw_axes",
+]
+
 
 # %% ../../nbs/90_report/verdicts.ipynb #ba8aebaa
 def weigh(
@@ -95,6 +114,7 @@ def _without_placebo(table: pd.DataFrame, study: Study, placebo: Mapping[str, Se
     ]
     return table
 
+
 # %% ../../nbs/90_report/verdicts.ipynb #6f976ac5
 def judged_metrics(records: Records, protocol: str) -> list[str]:
     """The table's metrics, then all others recorded under a protocol of which it is known what is better.
@@ -117,6 +137,7 @@ def unreferenced(records: Records, protocol: str) -> str:
         for reference, compared in STUDIES[study_of(records)].families(there) if reference not in there
     )  # fmt: skip
 
+
 # %% ../../nbs/90_report/verdicts.ipynb #1be2dfa3
 def unfair_rows(records: Records) -> dict[str, str]:
     """Rows with a run that failed a GAN health check, and why."""
@@ -125,6 +146,7 @@ def unfair_rows(records: Records) -> dict[str, str]:
         row: f"{len(part)} of {(records.runs['row'] == row).sum()} runs failed GAN health checks ({why})"
         for row, part in runs.groupby("row") for why in [part["gan_health"].iloc[0]]
     }  # fmt: skip
+
 
 # %% ../../nbs/90_report/verdicts.ipynb #1877be60
 COLORS = {
@@ -167,6 +189,7 @@ def plot_forest(
     ax.set_title(f"{endpoint}  {counts}, {told}; words after Holm", fontsize=9, loc="left")
     ax.spines[["top", "right", "left"]].set_visible(False)
     return ax
+
 
 # %% ../../nbs/90_report/verdicts.ipynb #ec4d4760
 def weigh_all(records: Records) -> dict[str, pd.DataFrame | str]:
@@ -264,6 +287,7 @@ def forests(records: Records, judged: Mapping[str, pd.DataFrame | str]) -> dict[
             figures[f"forest_{name}_all"] = plot_forests(table[table["metric"].isin(shown)])
     return figures
 
+
 # %% ../../nbs/90_report/verdicts.ipynb #a4e2cd5a
 @dataclass(frozen=True, eq=False)
 class Effect:
@@ -352,6 +376,7 @@ def plot_effects(found: Sequence[Effect], label: str, ax: Axes | None = None) ->
     ax.legend(frameon=False, fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
 
 # %% ../../nbs/90_report/verdicts.ipynb #85708a28
 def write_interactions(records: Records, folder: Path | str) -> str:

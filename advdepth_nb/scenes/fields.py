@@ -23,11 +23,54 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['CLASSES', 'SKY', 'SOIL', 'STALK', 'LEAF', 'NEAREST', 'FOCAL', 'BASELINE', 'LEAVES', 'ROWS', 'REACH', 'COATS',
-           'CLASS_OF', 'rig_camera', 'Field', 'sow', 'Growth', 'copies', 'gathered', 'upright', 'blade_axes',
-           'stalk_points', 'stalks', 'foliage', 'panicles', 'ground', 'distance', 'too_near', 'grown', 'drive',
-           'LightMap', 'light_map', 'lit', 'Daylight', 'daylight', 'fine', 'earth', 'leaf', 'sky', 'Surfaces',
-           'surfaces', 'painted', 'shone_on', 'draw', 'field', 'field_sheet']
+__all__ = [
+    "CLASSES",
+    "SKY",
+    "SOIL",
+    "STALK",
+    "LEAF",
+    "NEAREST",
+    "FOCAL",
+    "BASELINE",
+    "LEAVES",
+    "ROWS",
+    "REACH",
+    "COATS",
+    "CLASS_OF",
+    "rig_camera",
+    "Field",
+    "sow",
+    "Growth",
+    "copies",
+    "gathered",
+    "upright",
+    "blade_axes",
+    "stalk_points",
+    "stalks",
+    "foliage",
+    "panicles",
+    "ground",
+    "distance",
+    "too_near",
+    "grown",
+    "drive",
+    "LightMap",
+    "light_map",
+    "lit",
+    "Daylight",
+    "daylight",
+    "fine",
+    "earth",
+    "leaf",
+    "sky",
+    "Surfaces",
+    "surfaces",
+    "painted",
+    "shone_on",
+    "draw",
+    "field",
+    "field_sheet",
+]
 
 # %% ../../nbs/10_scenes/fields.ipynb #6b6d2b64
 CLASSES = ("sky", "soil", "stalk", "leaf")  # leaf: all that is green, weeds and panicles too; soil: litter on it too
@@ -43,6 +86,7 @@ def rig_camera(
 ) -> Camera:
     """The left camera; its pixels are square."""
     return Camera(FOCAL * width, FOCAL * width, (width - 1) / 2, (height - 1) / 2, height, width)
+
 
 # %% ../../nbs/10_scenes/fields.ipynb #443648b4
 LEAVES = 12  # the most a plant has
@@ -75,6 +119,7 @@ class Field:
     foot: np.ndarray  # (N,2) metres: where each plant stands
     luck: np.ndarray  # (N,8) each plant's random numbers, 0 to 1
     fate: np.ndarray  # (N,LEAVES,6) each leaf's
+
 
 # %% ../../nbs/10_scenes/fields.ipynb #81ed6dab
 def _stand(rng: np.random.Generator, alley: float, spacing: float, gap: float) -> np.ndarray:
@@ -147,6 +192,7 @@ def sow(
         fate=rng.random((len(foot), LEAVES, 6)),
     )
 
+
 # %% ../../nbs/10_scenes/fields.ipynb #d1a96d50
 COATS = ("earth", "sky", "stalk", "node", "leaf", "litter", "panicle", "canopy")
 CLASS_OF = (SOIL, SKY, STALK, STALK, LEAF, SOIL, LEAF, LEAF)
@@ -210,6 +256,7 @@ def blade_axes(turn: np.ndarray, rise: np.ndarray, roll: np.ndarray) -> np.ndarr
     c, s = np.cos(roll)[..., None], np.sin(roll)[..., None]
     return np.stack([chord, c * side + s * arch, c * arch - s * side], -2)
 
+
 # %% ../../nbs/10_scenes/fields.ipynb #f2f035bf
 def stalk_points(
     field: Field,
@@ -251,6 +298,7 @@ def stalks(
     return gathered(
         [out, copies(CYLINDER, "node", joints[:, 1:-1], axes[:, 1:], ring, tint[:, 1:] * 1.25 + 0.02, owner)]
     )
+
 
 # %% ../../nbs/10_scenes/fields.ipynb #897bf4a3
 def foliage(
@@ -304,6 +352,7 @@ def panicles(
         copies(BALL, "panicle", center, axes[:, None], half, tint, plants[:, None] + 3),
         copies(CYLINDER, "stalk", neck, axes, stem, field.stem, plants + 3),
     ])  # fmt: skip
+
 
 # %% ../../nbs/10_scenes/fields.ipynb #1ddaee3d
 def _soil(field: Field) -> Growth:
@@ -396,6 +445,7 @@ def distance(
     shown = rng.random(n) < rng.choice([0.0, 0.4, 1.0])
     return gathered([*rows, copies(BALL, "canopy", place[shown], np.eye(3), size[shown], field.green * 0.45, 2)])
 
+
 # %% ../../nbs/10_scenes/fields.ipynb #8c29f2af
 def too_near(
     growth: Growth,
@@ -453,6 +503,7 @@ def grown(
     fallen = np.isin(everything.owner, everything.owner[near & stem])  # a stalk goes with all that it carries
     return everything.part(~(near | fallen))
 
+
 # %% ../../nbs/10_scenes/fields.ipynb #8c4360af
 def drive(
     field: Field,
@@ -469,6 +520,7 @@ def drive(
     pitch = np.radians(rng.uniform(-17, -3))
     forward = np.array([np.sin(heading) * np.cos(pitch), np.cos(heading) * np.cos(pitch), np.sin(pitch)])
     return position, look_at(position, position + forward, rng.normal(0, 0.015))
+
 
 # %% ../../nbs/10_scenes/fields.ipynb #d4219896
 @dataclass(frozen=True)
@@ -529,6 +581,7 @@ def lit(
         share += weight * (reached if own is None else reached | (seen.index_select(0, at) == own))
     return torch.where(inside, share, outside)
 
+
 # %% ../../nbs/10_scenes/fields.ipynb #91a8f100
 @dataclass(frozen=True)
 class Daylight:
@@ -552,6 +605,7 @@ def daylight(
     sun = light_map(solids, which, field.sun, focus, 3.3, 400, device)
     sides = [np.array([np.sin(a) * 0.7, np.cos(a) * 0.7, 0.51**0.5]) for a in np.radians([20, 140, 260])]
     return Daylight(sun, [light_map(solids, which, d, focus, 4.0, 96, device) for d in sides])
+
 
 # %% ../../nbs/10_scenes/fields.ipynb #b9c18afb
 def fine(cells: float, pixel: Tensor) -> Tensor:
@@ -596,6 +650,7 @@ def sky(way: Tensor, field: Field, seed: int) -> Tensor:
     gray = rgb(0.95, 0.97, 1.0) if field.clouds < 1 else rgb(0.85, 0.88, 0.92) * (0.85 + 0.3 * cover)
     return clear + (gray - clear) * (cover if field.clouds < 1 else 1.0)
 
+
 # %% ../../nbs/10_scenes/fields.ipynb #9bd94fc7
 @dataclass(frozen=True)
 class Surfaces:
@@ -635,6 +690,7 @@ def _real(values: np.ndarray, like: Tensor) -> Tensor:
     """A float32 tensor on the device of another."""
     return torch.tensor(np.asarray(values), dtype=torch.float32, device=like.device)
 
+
 # %% ../../nbs/10_scenes/fields.ipynb #7dae4669
 def painted(
     field: Field,
@@ -671,6 +727,7 @@ def painted(
             albedo[:, n] = tint * (1 + 0.5 * streak)
     return albedo, through, normal
 
+
 # %% ../../nbs/10_scenes/fields.ipynb #8356ee71
 def shone_on(
     field: Field,
@@ -699,6 +756,7 @@ def shone_on(
     out[:, n] = sky(s.way[:, n], field, seed)
     return out
 
+
 # %% ../../nbs/10_scenes/fields.ipynb #6171231a
 def draw(
     field: Field,
@@ -721,6 +779,7 @@ def draw(
         "surface": owner.reshape(1, *depth.shape),
         "seen": s.seen.reshape(depth.shape),
     }
+
 
 # %% ../../nbs/10_scenes/fields.ipynb #3a0496e9
 def field(
@@ -754,6 +813,7 @@ def field(
             return draw(sown, growth, light, place, rotation, camera, device, scene)
 
         return render_stereo(look_from, growth.solids, position, rotation, camera, baseline, antialias)
+
 
 # %% ../../nbs/10_scenes/fields.ipynb #7ca84bde
 def field_sheet(

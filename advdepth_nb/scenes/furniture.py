@@ -14,10 +14,43 @@ from .materials import Material, hsv_color
 from .raycast import BALL, BOX, CYLINDER, Solids
 
 # %% auto #0
-__all__ = ['Part', 'turn_matrix', 'part', 'moved', 'as_solids', 'extent', 'cloth', 'timber', 'gloss', 'legs', 'bed', 'sofa',
-           'armchair', 'chair', 'table', 'chest', 'bookcase', 'lampshade', 'plant', 'waste_bin', 'ball', 'carton',
-           'monitor', 'trifle', 'laden', 'desk', 'low_chest', 'bed_with_stand', 'sofa_with_table', 'dining', 'door',
-           'window', 'pendant', 'picture']
+__all__ = [
+    "Part",
+    "turn_matrix",
+    "part",
+    "moved",
+    "as_solids",
+    "extent",
+    "cloth",
+    "timber",
+    "gloss",
+    "legs",
+    "bed",
+    "sofa",
+    "armchair",
+    "chair",
+    "table",
+    "chest",
+    "bookcase",
+    "lampshade",
+    "plant",
+    "waste_bin",
+    "ball",
+    "carton",
+    "monitor",
+    "trifle",
+    "laden",
+    "desk",
+    "low_chest",
+    "bed_with_stand",
+    "sofa_with_table",
+    "dining",
+    "door",
+    "window",
+    "pendant",
+    "picture",
+]
+
 
 # %% ../../nbs/10_scenes/furniture.ipynb #254375f4
 @dataclass(frozen=True)
@@ -70,6 +103,7 @@ def extent(piece: list[Part]) -> tuple[np.ndarray, np.ndarray]:
     center = np.array([p.center for p in piece])
     return np.minimum.reduce(center - reach), np.maximum.reduce(center + reach)
 
+
 # %% ../../nbs/10_scenes/furniture.ipynb #12ad7436
 def cloth(rng: np.random.Generator) -> Material:
     """Fabric: plain, striped or checked."""
@@ -91,6 +125,7 @@ def timber(rng: np.random.Generator) -> Material:
 def gloss(rng: np.random.Generator) -> Material:
     """A plain, slightly shiny color."""
     return Material("plain", hsv_color(rng.random(), rng.uniform(0.3, 0.85), rng.uniform(0.4, 0.95)))
+
 
 # %% ../../nbs/10_scenes/furniture.ipynb #a723c884
 def legs(w: float, d: float, h: float, thick: float, material: Material) -> list[Part]:
@@ -147,6 +182,7 @@ def chair(rng: np.random.Generator, wood: Material | None = None) -> list[Part]:
     out += [part(BOX, s * 0.19, 0.2, h, 0.04, 0.04, 0.48, wood) for s in (-1, 1)]
     return out + [part(BOX, 0, 0.2, h + z, 0.4, 0.025, 0.1, wood) for z in (0.18, 0.36)]
 
+
 # %% ../../nbs/10_scenes/furniture.ipynb #50808aa0
 def table(
     rng: np.random.Generator,
@@ -193,7 +229,8 @@ def bookcase(rng: np.random.Generator) -> list[Part]:
             out += [part(BOX, x, 0.03, i * step + 0.045, long, 0.2, step * rng.uniform(0.62, 0.85), spines)]
     return out
 
-# %% ../../nbs/10_scenes/furniture.ipynb #6255171a
+
+# %% ../../nbs/10_scenes/furniture.ipynb #86c8cd5d
 def lampshade(rng: np.random.Generator, h: float) -> list[Part]:
     """A lamp of height `h` that stands on the floor or on a table."""
     metal, wide = gloss(rng), 0.18 + 0.12 * h
@@ -252,9 +289,7 @@ def trifle(rng: np.random.Generator) -> list[Part]:
     pick, m = rng.integers(4), gloss(rng)
     if pick == 0:  # a pile of books
         number = rng.integers(1, 4)
-        return [
-            part(BOX, 0, 0, 0.035 * i, 0.26, 0.19, 0.034, gloss(rng), rng.normal(0, 0.2)) for i in range(number)
-        ]
+        return [part(BOX, 0, 0, 0.035 * i, 0.26, 0.19, 0.034, gloss(rng), rng.normal(0, 0.2)) for i in range(number)]
     if pick == 1:
         return [part(CYLINDER, 0, 0, 0, 0.12, 0.12, 0.16, m), part(BALL, 0, 0, 0.12, 0.2, 0.2, 0.22, cloth(rng))]
     if pick == 2:
@@ -262,6 +297,7 @@ def trifle(rng: np.random.Generator) -> list[Part]:
         bowl = part(CYLINDER, 0, 0, 0, 0.26, 0.26, 0.05, m)
         return [bowl] + [part(BALL, x, y, 0.03, 0.09, 0.09, 0.09, gloss(rng)) for x, y in fruit]
     return [part(BOX, 0, 0, 0, 0.2, 0.15, rng.uniform(0.1, 0.25), m)]
+
 
 # %% ../../nbs/10_scenes/furniture.ipynb #c4603d85
 def laden(
@@ -333,6 +369,7 @@ def dining(rng: np.random.Generator) -> list[Part]:
             s = 1 + 0.12 / max(abs(y), abs(x), 0.3) * rng.uniform(0, 2)
             out = out + moved(chair(np.random.default_rng(alike), wood), x, y * s, 0, yaw + rng.normal(0, 0.2))
     return out
+
 
 # %% ../../nbs/10_scenes/furniture.ipynb #b6b59b52
 def door(rng: np.random.Generator) -> list[Part]:

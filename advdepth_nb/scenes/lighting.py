@@ -15,7 +15,8 @@ from .materials import Material, paint
 from .raycast import BALL, BOX, CYLINDER, SHELL, Solids, columns_of
 
 # %% auto #0
-__all__ = ['RUN', 'WIDEST', 'Lamp', 'clearance', 'visibility', 'openness', 'shade', 'auto_exposure', 'tone_map']
+__all__ = ["RUN", "WIDEST", "Lamp", "clearance", "visibility", "openness", "shade", "auto_exposure", "tone_map"]
+
 
 # %% ../../nbs/10_scenes/lighting.ipynb #e768ece6
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Lamp:
     position: np.ndarray  # (3,) metres
     color: np.ndarray  # (3,) linear RGB, watts as it were
     radius: float  # metres: the larger, the softer the shadows; 0: throws none and lights round corners (a window)
+
 
 # %% ../../nbs/10_scenes/lighting.ipynb #187e0dfc
 def clearance(
@@ -65,6 +67,7 @@ def clearance(
 def _against(way: Tensor, speed: Tensor) -> Tensor:
     """`-speed` where `way` is positive, else `speed`; on a CPU a choice by `torch.where` costs ten times as much."""
     return torch.copysign(speed, 0 - way)  # not -way, which for 0 is -0, a negative number to copysign
+
 
 # %% ../../nbs/10_scenes/lighting.ipynb #a1f5e66e
 RUN = 8  # points are sieved in runs of this many neighbours
@@ -116,6 +119,7 @@ def _passed(solids: Solids, which: Tensor, points: Tensor, lamp: Tensor) -> tupl
     gap, at = _clearances(solids, which, _own(solids, which, points), _turned(solids, which, way / far), far)
     return gap, at, far
 
+
 # %% ../../nbs/10_scenes/lighting.ipynb #72c85b6e
 WIDEST = 0.12  # metres: no half shadow is wider to either side
 
@@ -154,6 +158,7 @@ def _half_shadow(gap: Tensor, at: Tensor, far: Tensor, radius: float) -> Tensor:
     share = (0.5 + 0.5 * gap / border).clamp(0, 1)
     return share * share * (3 - 2 * share)
 
+
 # %% ../../nbs/10_scenes/lighting.ipynb #082a110f
 def visibility(
     solids: Solids,  # in the frame of the points
@@ -181,6 +186,7 @@ def visibility(
     share = torch.maximum(share, (seen.index_select(1, run) == which).float())  # not by its own solid
     light = torch.ones_like(points[0]).scatter_reduce_(1, run.expand_as(share), share, "amin")
     return light.T.flatten()[:count]
+
 
 # %% ../../nbs/10_scenes/lighting.ipynb #6ef1bf79
 def _darken_corners(open_: Tensor, solids: Solids, points: Tensor, seen: Tensor) -> Tensor:
@@ -228,6 +234,7 @@ def openness(
     open_ = torch.ones_like(points[0]).scatter_reduce_(1, run.expand_as(share), share, "amin")
     return _darken_corners(open_, solids, points, seen).T.flatten()[:count]
 
+
 # %% ../../nbs/10_scenes/lighting.ipynb #92771c2c
 def shade(
     solids: Solids,  # in the camera's frame
@@ -263,6 +270,7 @@ def shade(
             strength = strength * visibility(solids, opaque, points, seen, facing > 0, lamp)
         light = light + color_of(lamp.color) * strength
     return albedo * (light + glow)
+
 
 # %% ../../nbs/10_scenes/lighting.ipynb #3c85d5a7
 def auto_exposure(

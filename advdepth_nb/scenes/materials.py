@@ -13,9 +13,27 @@ import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['TEXTURES', 'lattice', 'value_noise', 'hsv_color', 'Material', 'Patch', 'plain_texture', 'cloth_texture',
-           'stripes_texture', 'wood_texture', 'planks_texture', 'tiles_texture', 'wall_texture', 'panels_texture',
-           'picture_texture', 'window_texture', 'books_texture', 'paint']
+__all__ = [
+    "TEXTURES",
+    "lattice",
+    "value_noise",
+    "hsv_color",
+    "Material",
+    "Patch",
+    "plain_texture",
+    "cloth_texture",
+    "stripes_texture",
+    "wood_texture",
+    "planks_texture",
+    "tiles_texture",
+    "wall_texture",
+    "panels_texture",
+    "picture_texture",
+    "window_texture",
+    "books_texture",
+    "paint",
+]
+
 
 # %% ../../nbs/10_scenes/materials.ipynb #ed6ac550
 def lattice(
@@ -45,10 +63,12 @@ def value_noise(
     upper, lower = (1 - s) * value[:, 0] + s * value[:, 1]
     return (1 - t) * upper + t * lower
 
+
 # %% ../../nbs/10_scenes/materials.ipynb #ce719185
 def hsv_color(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
     """Linear RGB of an HSV color as a screen shows it."""
     return tuple(c**2.2 for c in colorsys.hsv_to_rgb(hue % 1, saturation, value))
+
 
 # %% ../../nbs/10_scenes/materials.ipynb #b5fd1cb1
 @dataclass(frozen=True)
@@ -84,6 +104,7 @@ class Patch:
         """Value noise of so many cells per metre along u and v, `(N,)`, 0 to 1."""
         return value_noise(along * self.u, across * self.v, self.seed)
 
+
 # %% ../../nbs/10_scenes/materials.ipynb #33067bfd
 def _line(distance: Tensor, width: float, pixel: Tensor) -> Tensor:
     """Share of a pixel that a line of `width` metres covers, at `distance` from its middle."""
@@ -99,6 +120,7 @@ def _cell(x: Tensor) -> tuple[Tensor, Tensor]:
     """Index of the cell and the distance from its nearer border, both in cells."""
     i = x.floor()
     return i.long(), 0.5 - (x - i - 0.5).abs()
+
 
 # %% ../../nbs/10_scenes/materials.ipynb #4ed632df
 def plain_texture(p: Patch) -> Tensor:
@@ -119,6 +141,7 @@ def cloth_texture(p: Patch) -> Tensor:
 def stripes_texture(p: Patch) -> Tensor:
     """Woven fabric, striped."""
     return (p.b + (p.a - p.b) * (0.5 + 0.5 * _square(p.u / p.scale, p.pixel / p.scale))) * _weave(p)
+
 
 # %% ../../nbs/10_scenes/materials.ipynb #f620d761
 def _grained(p: Patch, tone: Tensor | float = 0.0, seam: Tensor | float = 0.0) -> Tensor:
@@ -158,6 +181,7 @@ def wall_texture(p: Patch) -> Tensor:
     height = p.v + p.half_v
     board = ((0.1 - height) / p.pixel + 0.5).clamp(0, 1)
     return (paint + (0.75 - paint) * board) * (1 - 0.4 * _line((height - 0.1).abs(), 0.012, p.pixel))
+
 
 # %% ../../nbs/10_scenes/materials.ipynb #a5ebdaf9
 def panels_texture(p: Patch) -> Tensor:
@@ -201,6 +225,7 @@ def books_texture(p: Patch) -> Tensor:
     band = _line((p.v - 0.3 * p.half_v * hue[0]).abs(), 0.012, p.pixel)
     return torch.where((p.v + p.half_v) / (2 * p.half_v) < tall, spine + 0.4 * band, 0.03)
 
+
 # %% ../../nbs/10_scenes/materials.ipynb #ab14be2b
 TEXTURES: dict[str, Callable[[Patch], Tensor]] = {
     "plain": plain_texture,
@@ -215,6 +240,7 @@ TEXTURES: dict[str, Callable[[Patch], Tensor]] = {
     "books": books_texture,
     "wall": wall_texture,
 }
+
 
 # %% ../../nbs/10_scenes/materials.ipynb #d3eea00f
 def paint(

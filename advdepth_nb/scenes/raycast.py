@@ -14,9 +14,31 @@ from torch import Tensor
 from ..core.geometry import Camera
 
 # %% auto #0
-__all__ = ['BOX', 'CYLINDER', 'BALL', 'SHELL', 'BLADE', 'TINY', 'TILE', 'BATCH', 'STAGED', 'NEAR', 'Pixels', 'Solids',
-           'blade_width', 'hit_blade', 'hit', 'footprints', 'covers', 'pairs_of', 'columns_of', 'trace', 'faces',
-           'occlusion_edges', 'look_at']
+__all__ = [
+    "BOX",
+    "CYLINDER",
+    "BALL",
+    "SHELL",
+    "BLADE",
+    "TINY",
+    "TILE",
+    "BATCH",
+    "STAGED",
+    "NEAR",
+    "Pixels",
+    "Solids",
+    "blade_width",
+    "hit_blade",
+    "hit",
+    "footprints",
+    "covers",
+    "pairs_of",
+    "columns_of",
+    "trace",
+    "faces",
+    "occlusion_edges",
+    "look_at",
+]
 
 # %% ../../nbs/10_scenes/raycast.ipynb #32bcd9dd
 BOX, CYLINDER, BALL, SHELL, BLADE = range(5)  # a SHELL is a box seen from inside: the room itself
@@ -39,6 +61,7 @@ class Solids:
         """(P,3,4): what takes a point (x, y, z, 1) of the frame into the unit solid's coordinates."""
         scaled = self.axes / self.half[:, :, None]
         return np.concatenate([scaled, -np.einsum("pij,pj->pi", scaled, self.center)[:, :, None]], axis=2)
+
 
 # %% ../../nbs/10_scenes/raycast.ipynb #89ea3e7e
 TINY = 1e-36  # so little that, added to or taken from anything, it changes nothing
@@ -66,6 +89,7 @@ def hit_blade(start: Tensor, step: Tensor) -> Tensor:
         nearest.append(torch.where(torch.minimum(inside, t) > 0, t, torch.inf))
     return torch.minimum(*nearest)
 
+
 # %% ../../nbs/10_scenes/raycast.ipynb #f102f288
 def hit(
     kind: int,  # BOX, CYLINDER, BALL, SHELL or BLADE
@@ -90,6 +114,7 @@ def hit(
         far = torch.stack([closest + reach, far[2]]) if kind == CYLINDER else (closest + reach)[None]
     near, far = near.amax(0), far.amin(0)
     return torch.where(torch.minimum(far - near, near) > 0, near, torch.inf)
+
 
 # %% ../../nbs/10_scenes/raycast.ipynb #fb5522af
 TILE = 4  # pixels
@@ -141,6 +166,7 @@ def _tiles(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n = np.arange(len(which)) - (count.cumsum() - count)[which]
     return which, first[which, 0] + n // wide[which], first[which, 1] + n % wide[which]
 
+
 # %% ../../nbs/10_scenes/raycast.ipynb #fafb3820
 def covers(
     solids: Solids,
@@ -173,6 +199,7 @@ def pairs_of(solids: Solids, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     which, row, column = _tiles(footprints(boxes, camera))
     near = boxes.center[:, 2] - (np.abs(boxes.axes[:, :, 2]) * boxes.half).sum(1)
     return np.stack([of[which], row, column]), near[which]
+
 
 # %% ../../nbs/10_scenes/raycast.ipynb #5436b7ec
 def columns_of(
@@ -244,6 +271,7 @@ class _Canvas:
         missed = ~(depth < torch.inf)
         return depth.masked_fill(missed, torch.inf), seen.masked_fill(missed, -1)
 
+
 # %% ../../nbs/10_scenes/raycast.ipynb #a416a907
 def trace(
     solids: Solids,  # in the camera's frame
@@ -264,6 +292,7 @@ def trace(
         for pairs in torch.as_tensor(some, device=device).split(BATCH, dim=1):
             canvas.cast(kind, rows, pairs)
     return canvas.image(camera)
+
 
 # %% ../../nbs/10_scenes/raycast.ipynb #f7dc4c55
 def faces(
@@ -293,6 +322,7 @@ def faces(
     normal = normal / (normal * normal).sum(0).sqrt()
     away = (kind == SHELL) | (blade & ((normal * points).sum(0) > 0))
     return torch.where(away, -normal, normal), own * half, axis
+
 
 # %% ../../nbs/10_scenes/raycast.ipynb #18f1eb2b
 Pixels = tuple[slice, slice]  # a part of an image
@@ -326,6 +356,7 @@ def occlusion_edges(
         edge[a] |= broken
         edge[b] |= broken
     return edge
+
 
 # %% ../../nbs/10_scenes/raycast.ipynb #fab83175
 def look_at(position: np.ndarray, target: np.ndarray, roll: float = 0.0) -> np.ndarray:

@@ -17,7 +17,8 @@ from .lighting import auto_exposure, tone_map
 from .raycast import Solids, columns_of, hit
 
 # %% auto #0
-__all__ = ['occludes', 'occlusion_masks', 'render_stereo']
+__all__ = ["occludes", "occlusion_masks", "render_stereo"]
+
 
 # %% ../../nbs/10_scenes/rig.ipynb #89b4d683
 def occludes(
@@ -35,6 +36,7 @@ def occludes(
         n = (kinds == kind).nonzero()[:, 0]
         found[n] = hit(kind, m[:, 3, n], step[:, n]) < points[2, n] * (1 - tolerance)
     return found
+
 
 # %% ../../nbs/10_scenes/rig.ipynb #fbffc634
 def occlusion_masks(

@@ -50,8 +50,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['Maker', 'KINDS', 'LOOSE', 'ROOM_CLASSES', 'Room', 'against', 'fits', 'furnish', 'viewpoint', 'render', 'room',
-           'room_pair', 'contact_sheet']
+__all__ = [
+    "Maker",
+    "KINDS",
+    "LOOSE",
+    "ROOM_CLASSES",
+    "Room",
+    "against",
+    "fits",
+    "furnish",
+    "viewpoint",
+    "render",
+    "room",
+    "room_pair",
+    "contact_sheet",
+]
+
 
 # %% ../../nbs/10_scenes/rooms.ipynb #0bc58cc5
 @dataclass(frozen=True)
@@ -64,6 +78,7 @@ class Room:
     materials: list[Material]  # of floor, walls, ceiling, then of every further solid
     lamps: list[Lamp]
     ambient: tuple[float, ...]  # linear RGB
+
 
 # %% ../../nbs/10_scenes/rooms.ipynb #1d682794
 def _wall(k: int, size: np.ndarray) -> tuple[float, float, float]:
@@ -96,6 +111,7 @@ def fits(piece: list[Part], placed: list[tuple[np.ndarray, np.ndarray]], size: n
         left > h[0] or right < b[0] or back > h[1] or front < b[1] or bottom > h[2] or top < b[2] for b, h in placed
     )
 
+
 # %% ../../nbs/10_scenes/rooms.ipynb #d095e4bc
 Maker = Callable[[np.random.Generator], list[Part]]
 KINDS: dict[str, tuple[list[Maker], list[Maker]]] = {  # along the walls, in the middle
@@ -105,6 +121,7 @@ KINDS: dict[str, tuple[list[Maker], list[Maker]]] = {  # along the walls, in the
     "study": ([desk, bookcase, bookcase, armchair, low_chest], []),
 }
 LOOSE: list[Maker] = [waste_bin, ball, carton, plant, plant, lambda rng: lampshade(rng, rng.uniform(1.35, 1.65))]
+
 
 # %% ../../nbs/10_scenes/rooms.ipynb #9975348e
 @dataclass
@@ -189,6 +206,7 @@ def _hang_pictures(plan: _Plan) -> np.ndarray | None:
                 break
     return daylight
 
+
 # %% ../../nbs/10_scenes/rooms.ipynb #79234eab
 def _floor(rng: np.random.Generator) -> Material:
     """Planks, tiles or a carpet."""
@@ -228,6 +246,7 @@ def _lights(
         lamps.append(Lamp(window_at * [0.97, 0.97, 1], rng.uniform(0.5, 2.5) * sky, 0.0))
     return lamps, tuple(rng.uniform(0.25, 0.45) * (0.5 + 0.5 * warm))
 
+
 # %% ../../nbs/10_scenes/rooms.ipynb #b39a4c97
 @lru_cache(maxsize=64)
 def furnish(
@@ -253,6 +272,7 @@ def furnish(
     owner = [n for n, piece in enumerate(plan.pieces) for _ in piece]
     materials = shell + [p.material for p in parts]
     return Room(size, as_solids([walls, *parts]), np.array([0, *owner]) + 6, materials, lamps, ambient)
+
 
 # %% ../../nbs/10_scenes/rooms.ipynb #dd0b01b6
 def _candidate(rng: np.random.Generator, room: Room) -> tuple[np.ndarray, np.ndarray]:
@@ -308,6 +328,7 @@ def viewpoint(
         raise ValueError(f"room {scene} has no free place for a camera; use another scene number")
     return best[1], best[2]
 
+
 # %% ../../nbs/10_scenes/rooms.ipynb #3f8bbd13
 def render(
     room: Room,
@@ -344,6 +365,7 @@ def render(
         "surface": surface.reshape(1, *shape),
     } | ({} if exposed else {"seen": seen})
 
+
 # %% ../../nbs/10_scenes/rooms.ipynb #904ec30e
 def room(
     scene: int,  # the room's number, which is also its seed
@@ -373,6 +395,7 @@ def room(
         if sensor is not None:
             out["depth"] = sensor.measure(out["depth"], out["edge"], scene, view)
     return {name: value.clone() for name, value in out.items()}  # ordinary tensors, which may enter a graph
+
 
 # %% ../../nbs/10_scenes/rooms.ipynb #87d4c5ba
 ROOM_CLASSES = ("floor", "wall", "ceiling", "object")  # object: all that stands, lies or hangs in a room, doors too
@@ -406,6 +429,7 @@ def room_pair(
         out = render_stereo(draw, layout.solids, position, rotation, camera, baseline, antialias)
     classes = torch.tensor([0, 1, 1, 1, 1, 2, 3], dtype=torch.uint8, device=out["surface"].device)
     return out | {"segmentation": classes[out["surface"].clamp(max=6)]}
+
 
 # %% ../../nbs/10_scenes/rooms.ipynb #f231bba1
 def contact_sheet(

@@ -14,7 +14,8 @@ from torch import Tensor
 from ..core.checks import check_number
 
 # %% auto #0
-__all__ = ['Sensor']
+__all__ = ["Sensor"]
+
 
 # %% ../../nbs/10_scenes/sensor.ipynb #7f9b558f
 @dataclass(frozen=True)

@@ -23,9 +23,27 @@ from ..metrics.records import check_records
 from ..metrics.registry import metric_of
 
 # %% auto #0
-__all__ = ['VERDICTS', 'COLUMNS_OF_EVIDENCE', 'Sources', 'sources', 'Interval', 'half_width', 'p_value', 'crossed_interval',
-           'Scores', 'tabulate', 'Paired', 'paired', 'crossed_bootstrap', 'sign_flip', 'holm', 'evidence', 'reachable',
-           'in_words']
+__all__ = [
+    "VERDICTS",
+    "COLUMNS_OF_EVIDENCE",
+    "Sources",
+    "sources",
+    "Interval",
+    "half_width",
+    "p_value",
+    "crossed_interval",
+    "Scores",
+    "tabulate",
+    "Paired",
+    "paired",
+    "crossed_bootstrap",
+    "sign_flip",
+    "holm",
+    "evidence",
+    "reachable",
+    "in_words",
+]
+
 
 # %% ../../nbs/70_stats/crossed.ipynb #e17188ca
 class Sources(NamedTuple):
@@ -60,6 +78,7 @@ def sources(
     square_rest = (rest**2).sum((-2, -1)) / ((n - 1) * (m - 1))
     few, many, left = (square / (n * m) for square in (square_few, square_many, square_rest))
     return Sources(mean, few, np.maximum(many - left, 0), n - 1, m - 1)
+
 
 # %% ../../nbs/70_stats/crossed.ipynb #b361c26e
 class Interval(NamedTuple):
@@ -107,6 +126,7 @@ def crossed_interval(
     half = half_width(found, 1 - level, pooled_df=True)
     error = np.sqrt(found.few + found.many)
     return Interval(found.mean, found.mean - half, found.mean + half, error, found.df, p_value(found, abs(found.mean)))
+
 
 # %% ../../nbs/70_stats/crossed.ipynb #4d60cf1f
 @dataclass(frozen=True, eq=False)
@@ -170,6 +190,7 @@ def tabulate(
     ran[row, seed] = True
     scene_of = pictures // len(names)
     return Scores(values.reshape(shape), ran, list(rows), [int(s) for s in seeds], list(metrics), scene_of)
+
 
 # %% ../../nbs/70_stats/crossed.ipynb #0d236dfb
 @dataclass(frozen=True, eq=False)
@@ -246,6 +267,7 @@ def _notes(scores: Scores, r: int, b: int, common: np.ndarray, ours: np.ndarray,
     if len(ours) > 1 and ours.size and (ours == ours[:1]).all():
         yield f"{scores.rows[r]} has the same values for every seed: one run recorded twice, or nothing drawn by chance"
 
+
 # %% ../../nbs/70_stats/crossed.ipynb #808313c1
 def crossed_bootstrap(
     pair: Paired,
@@ -284,6 +306,7 @@ def sign_flip(
     enough = abs(by_seed.sum()) - 1e-12 * abs(by_seed).sum()
     count = len(right) * len(left) - np.searchsorted(right, enough - left).sum()
     return min(1.0, 2 * count / 2.0**n), min(1.0, 2 / 2.0**n)
+
 
 # %% ../../nbs/70_stats/crossed.ipynb #ffea71f5
 VERDICTS = ("helps", "hurts", "equivalent", "no evidence", "regularisation", "invalid")
@@ -345,6 +368,7 @@ def _measure(pair: Paired, margin: float, level: float, compared: int, resamples
         ),
     }  # fmt: skip
 
+
 # %% ../../nbs/70_stats/crossed.ipynb #eccfc816
 def _untestable(line: Mapping) -> str:
     """Why a row cannot be judged at all; empty if it can."""
@@ -374,6 +398,7 @@ def _verdict(line: Mapping, alpha: float, margin: float, family: str) -> tuple[s
         f"neither a difference (p {line['p_holm']:.2g}) nor equivalence (p {line['p_equivalence_holm']:.2g}) is "
         f"sure{family}"
     )
+
 
 # %% ../../nbs/70_stats/crossed.ipynb #4084b5ef
 def _ask_placebos(
@@ -409,6 +434,7 @@ def _ask_placebos(
             word, rule = "helps", f"{table.at[i, 'rule']}, and so is that to its placebo {names}"
         told = "" if np.isnan(p_placebo) else f" (p {p_placebo:.2g})"
         table.loc[i, ["verdict", "rule"]] = word, rule + told
+
 
 # %% ../../nbs/70_stats/crossed.ipynb #59fc844a
 COLUMNS_OF_EVIDENCE = (
@@ -482,6 +508,7 @@ def evidence(
     table.loc[unfair, "verdict"], table.loc[unfair, "rule"] = "invalid", reasons[unfair]
     return table
 
+
 # %% ../../nbs/70_stats/crossed.ipynb #8111a31f
 def reachable(
     seeds: int,
@@ -515,6 +542,7 @@ def reachable(
          f"its smallest p is {floor:.2g}, and {min(1, floor * rows):.2g} after Holm over {rows} rows"),
     ]  # fmt: skip
     return pd.DataFrame(lines, columns=["verdict", "reachable", "why"])
+
 
 # %% ../../nbs/70_stats/crossed.ipynb #93bf2bb0
 def _percent(part: float, whole: float) -> str:

@@ -15,7 +15,8 @@ from ..metrics.records import check_records, current_names
 from ..systems.model_files import damaged
 
 # %% auto #0
-__all__ = ['Records', 'collect']
+__all__ = ["Records", "collect"]
+
 
 # %% ../../nbs/85_study/collect.ipynb #5a09a75f
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from ..systems.model_files import RUN_FORMAT, load_model
 from ..core.files import sole_writer, write_atomically, write_json
 
 # %% auto #0
-__all__ = ['evaluate_model', 'summaries', 'by_metric', 'evaluate_run']
+__all__ = ["evaluate_model", "summaries", "by_metric", "evaluate_run"]
+
 
 # %% ../../nbs/85_study/evaluate.ipynb #e43ac156
 def evaluate_model(
@@ -85,6 +86,7 @@ def by_metric(means: pd.DataFrame) -> pd.DataFrame:
     parts = [(metric, part or "all") for metric, _, part in (name.partition("@") for name in numbers)]
     numbers.columns = pd.MultiIndex.from_tuples(parts, names=["metric", "part"])
     return numbers.stack("part", future_stack=True).T.dropna(axis="columns", how="all")
+
 
 # %% ../../nbs/85_study/evaluate.ipynb #eb1c5258
 def evaluate_run(

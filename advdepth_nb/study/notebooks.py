@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 # %% auto #0
-__all__ = ['template', 'Kernel', 'execute_notebook']
+__all__ = ["template", "Kernel", "execute_notebook"]
+
 
 # %% ../../nbs/85_study/notebooks.ipynb #2a7225f3
 def template(name: str) -> Path:
@@ -22,6 +23,7 @@ def template(name: str) -> Path:
         if (folder / f"{name}.ipynb").exists():
             return folder / f"{name}.ipynb"
     raise FileNotFoundError(f"the template {name}.ipynb is missing from the installed package; install it again")
+
 
 # %% ../../nbs/85_study/notebooks.ipynb #e2d0ea44
 class Kernel:
@@ -61,6 +63,7 @@ class Kernel:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
+
 # %% ../../nbs/85_study/notebooks.ipynb #cdfa4afd
 def _register_engine() -> str:
     """Tell papermill of an engine that executes in a given `Kernel`; returns its name."""
@@ -83,6 +86,7 @@ def _register_engine() -> str:
 
     papermill_engines.register("kernel", InKernel)
     return "kernel"
+
 
 # %% ../../nbs/85_study/notebooks.ipynb #67e1f88f
 def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any], kernel: Kernel | None = None) -> Path:

@@ -25,7 +25,17 @@ from ..systems.model_files import RUN_FORMAT, check_format, damaged
 from ..core.files import write_json
 
 # %% auto #0
-__all__ = ['Run', 'planned_fingerprint', 'Plan', 'make_plan', 'study_of_file', 'plan_run', 'weights_in', 'data_identity']
+__all__ = [
+    "Run",
+    "planned_fingerprint",
+    "Plan",
+    "make_plan",
+    "study_of_file",
+    "plan_run",
+    "weights_in",
+    "data_identity",
+]
+
 
 # %% ../../nbs/85_study/plan.ipynb #e93e6c56
 @dataclass(frozen=True, eq=False)  # a run is itself, not its fields; so it can be a key
@@ -109,6 +119,7 @@ def planned_fingerprint(folder: Path | str) -> str:
     check_format(told, path)
     return told.get("fingerprint", "")  # as it was written: the file of one's own may have changed since
 
+
 # %% ../../nbs/85_study/plan.ipynb #34b1218a
 def _stated(thing: Any) -> Any:
     """The fields of a dataclass that are not at their defaults, and so its parts'."""
@@ -117,6 +128,7 @@ def _stated(thing: Any) -> Any:
     known = {f.name: f.default for f in dataclasses.fields(thing)}
     values = {name: getattr(thing, name) for name in known}
     return {name: _stated(value) for name, value in values.items() if value != known[name]}
+
 
 # %% ../../nbs/85_study/plan.ipynb #c0124bfe
 @dataclass(frozen=True)

@@ -25,8 +25,19 @@ from ..systems.model_files import damaged
 from ..core.files import sole_writer, write_json
 
 # %% auto #0
-__all__ = ['RESUMED_FROM', 'TRAINED', 'progress_file', 'scoring_progress', 'Kernels', 'RunProgress', 'read_progress', 'run_one',
-           'run_plan', 'packed_files']
+__all__ = [
+    "RESUMED_FROM",
+    "TRAINED",
+    "progress_file",
+    "scoring_progress",
+    "Kernels",
+    "RunProgress",
+    "read_progress",
+    "run_one",
+    "run_plan",
+    "packed_files",
+]
+
 
 # %% ../../nbs/85_study/schedule.ipynb #a54496f7
 def progress_file(folder: Path | str) -> Callable[[float, str], None]:
@@ -37,6 +48,7 @@ def progress_file(folder: Path | str) -> Callable[[float, str], None]:
 def scoring_progress(folder: Path | str) -> Callable[[float, str], None]:
     """A `say` for `evaluate_run`: the steps of the run, by which time is told, are all taken by then."""
     return lambda share, text: progress_file(folder)(1.0, text)
+
 
 # %% ../../nbs/85_study/schedule.ipynb #a1e3b17c
 class Kernels:
@@ -84,6 +96,7 @@ class Kernels:
         else:
             os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
+
 # %% ../../nbs/85_study/schedule.ipynb #0df70916
 class RunProgress:
     """Says where runs stand: a line for each stage of each run, and every 20 seconds, with the time that is left."""
@@ -121,6 +134,7 @@ def read_progress(run: Run) -> tuple[float, str]:
         return told["share"], told["text"]
     except (FileNotFoundError, json.JSONDecodeError):
         return 0.0, "starting"
+
 
 # %% ../../nbs/85_study/schedule.ipynb #a2ecf37a
 def run_one(

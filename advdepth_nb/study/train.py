@@ -35,7 +35,8 @@ from ..training.loss_weights import weights_from_fractions
 from ..training.schedules import learning_rate_factor
 
 # %% auto #0
-__all__ = ['train_run', 'train_planned', 'prepare_run', 'cost_of_a_step', 'more_steps', 'hold_out', 'Part']
+__all__ = ["train_run", "train_planned", "prepare_run", "cost_of_a_step", "more_steps", "hold_out", "Part"]
+
 
 # %% ../../nbs/85_study/train.ipynb #1f6e93f0
 def train_run(
@@ -120,6 +121,7 @@ def _train(
     write_json(folder / "budget.json", budget)
     return budget
 
+
 # %% ../../nbs/85_study/train.ipynb #67056103
 def prepare_run(
     e: Experiment,
@@ -156,6 +158,7 @@ def _held_out_error(error: Callable, net: nn.Module, held_out: Dataset, e: Exper
     net.train()
     return value
 
+
 # %% ../../nbs/85_study/train.ipynb #916cbfa2
 def cost_of_a_step(e: Experiment, train: Dataset) -> float:
     """Floating-point operations of one step at the row's batch, counted on a copy with one image or two, on the CPU."""
@@ -170,6 +173,7 @@ def more_steps(e: Experiment, train: Dataset) -> float:
         return 1.0
     played = replace(e, compensate=False, losses={**e.losses, "adversarial": 1.0})
     return cost_of_a_step(played, train) / cost_of_a_step(e, train)
+
 
 # %% ../../nbs/85_study/train.ipynb #74bce6b4
 def _weights(run: Training, e: Experiment, folder: Path) -> Mapping[str, float]:
@@ -200,6 +204,7 @@ def _write_gan_health(run: Training, monitor: GANMonitor, e: Experiment, folder:
     write_atomically(folder / "gan_health.png", lambda p: figure.savefig(p, format="png", dpi=110))
     plt.close(figure)
 
+
 # %% ../../nbs/85_study/train.ipynb #ca215808
 def _budget(
     fabric: Fabric, e: Experiment, run: Training | None = None, flops: float = 0.0, images: int = 0
@@ -218,6 +223,7 @@ def _budget(
         "device": f"{fabric.device.type} ({name}, {torch.get_num_threads()} threads)",
         "precision": fabric.strategy.precision.precision if run else "32-true",
     }  # fmt: skip
+
 
 # %% ../../nbs/85_study/train.ipynb #d610dcc9
 def hold_out(train: Dataset, e: Experiment, seed: int = 0) -> tuple[Dataset, Dataset | None]:

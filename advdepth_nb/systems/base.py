@@ -31,10 +31,26 @@ from ..training.adversary import Adversary
 from ..training.loop import BatchTask
 
 # %% auto #0
-__all__ = ['OWN_DIVISION', 'SYSTEMS', 'STUDIES', 'CODE', 'data_root', 'data_name', 'is_world', 'System', 'world_file',
-           'workers_that_render', 'device_of', 'at_network_size', 'field_file', 'register', 'load_file']
+__all__ = [
+    "OWN_DIVISION",
+    "SYSTEMS",
+    "STUDIES",
+    "CODE",
+    "data_root",
+    "data_name",
+    "is_world",
+    "System",
+    "world_file",
+    "workers_that_render",
+    "device_of",
+    "at_network_size",
+    "field_file",
+    "register",
+    "load_file",
+]
 
-# %% ../../nbs/80_systems/base.ipynb #fe236e0d
+
+# %% ../../nbs/80_systems/base.ipynb #c2849cac
 def data_root() -> Path:
     """Where packed files are kept: $ADVDEPTH_DATA, or `data/` below the current folder."""
     return Path(os.environ.get("ADVDEPTH_DATA", "data"))
@@ -187,9 +203,7 @@ class System:
         """Tables of the report beside that of the rows: heading -> what it holds, and the table as text."""
         return self._figures("tables", records, folder) or {}
 
-    def plot_predictions(
-        self, nets: Mapping[str, nn.Module], e: Experiment, packed: Path | str, count: int = 3
-    ) -> Any:
+    def plot_predictions(self, nets: Mapping[str, nn.Module], e: Experiment, packed: Path | str, count: int = 3) -> Any:
         """A figure of `count` test images of a packed file, and what each network makes of them; or None."""
         return self._figures("plot_predictions", nets, e, packed, count)
 
@@ -198,9 +212,7 @@ class System:
         table = self._figures("published", study)
         return pd.DataFrame(columns=["row", "method", "source", "note"]) if table is None else table
 
-    def data_file(
-        self, e: Experiment, data: str, say: Callable[[str], None] = print, whole: str = ""
-    ) -> Path:
+    def data_file(self, e: Experiment, data: str, say: Callable[[str], None] = print, whole: str = "") -> Path:
         """The packed file for an experiment, rendered or packed first if it is not there yet.
 
         `data` is the name of a world or a path. A source that has only one split is split by scene, a fifth of it for
@@ -272,6 +284,7 @@ def device_of(net: nn.Module) -> torch.device:
     """Where a network lies; a naive baseline without numbers of its own lies on the CPU."""
     return next(iter(net.state_dict().values())).device if net.state_dict() else torch.device("cpu")
 
+
 # %% ../../nbs/80_systems/base.ipynb #41e47701
 def at_network_size(
     image: Tensor,  # (B,C,H,W) uint8
@@ -286,6 +299,7 @@ def field_file(e: Experiment, world: str) -> Path:
     """The packed pairs of a world at the experiment's scale, rendered if they are not there yet."""
     out = world_file(e, f"{world}-pairs")
     return pack_fields(out, **vars(e.world), workers=workers_that_render(), world=world.removesuffix("s"))
+
 
 # %% ../../nbs/80_systems/base.ipynb #f6b1b57c
 SYSTEMS: dict[str, System] = {}

@@ -15,7 +15,7 @@ from .experiments import Experiment, World, check_name, choose, with_settings
 from ..training.adversary import FORMER_FIELDS, AdversarySettings
 
 # %% auto #0
-__all__ = ['SHARED', 'experiment', 'from_settings']
+__all__ = ["SHARED", "experiment", "from_settings"]
 
 # %% ../../nbs/80_systems/catalog.ipynb #852880f3
 # What a reference row takes over from `--set`: all rows must have one network and one form of data.
@@ -50,6 +50,7 @@ def experiment(
         if row in table.rows or row in table.beside or part in SHARED:
             meant[name] = value
     return with_settings(e, meant)
+
 
 # %% ../../nbs/80_systems/catalog.ipynb #cb4b4014
 def from_settings(settings: Mapping[str, Any]) -> Experiment:

@@ -34,7 +34,8 @@ from .experiments import choose
 from ..training.adversary import AdversarySettings, prepare_depth
 
 # %% auto #0
-__all__ = ['SupervisedDepth', 'DepthPredictor', 'DepthSystem']
+__all__ = ["SupervisedDepth", "DepthPredictor", "DepthSystem"]
+
 
 # %% ../../nbs/80_systems/depth.ipynb #2675cd95
 class SupervisedDepth:
@@ -72,6 +73,7 @@ class SupervisedDepth:
         image = interpolate(batch["image"], size=fake.shape[-2:], mode="bilinear", antialias=True)
         return real, fake, image
 
+
 # %% ../../nbs/80_systems/depth.ipynb #e0fc2482
 @dataclass
 class DepthPredictor(Predictor):
@@ -86,7 +88,8 @@ class DepthPredictor(Predictor):
         coloured = save_coloured(made, folder / f"{name}_colour.png")
         return [save_depth(made, folder / f"{name}_depth.png"), coloured]
 
-# %% ../../nbs/80_systems/depth.ipynb #6f81877d
+
+# %% ../../nbs/80_systems/depth.ipynb #d0a3c7ba
 class DepthSystem(System):
     """Hu et al.'s network, supervised by measured depth."""
 
@@ -215,7 +218,7 @@ class DepthSystem(System):
         return float(torch.cat(squared).nanmean().sqrt())
 
     def protocol(self, name: str) -> Protocol:
-        """"hu", or scaled to small frames, "hu@72x96"."""
+        """ "hu", or scaled to small frames, "hu@72x96"."""
         base, _, size = name.partition("@")
         protocol = choose("protocol", base, PROTOCOLS)
         return protocol.scaled(*map(int, size.split("x"))) if size else protocol

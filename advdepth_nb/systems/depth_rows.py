@@ -18,10 +18,33 @@ from advdepth_nb.systems.experiments import (
 from ..training.adversary import ADVERSARIES
 
 # %% auto #0
-__all__ = ['DEPTH_RECIPES', 'DEPTH_SCALES', 'SWEPT', 'SHARES', 'CONSTRAINTS', 'PLAYERS', 'DEPTH_STUDIES', 'DepthExperiment',
-           'baseline', 'adv', 'adv_ssim', 'sqrt_adv', 'balanced_adv_ssim', 'balanced_adv', 'ssim', 'balanced_ssim',
-           'sqrel_adv', 'adv_conditional', 'relativistic', 'baseline_compute', 'mean_depth', 'start', 'log_depth',
-           'start_held_out']
+__all__ = [
+    "DEPTH_RECIPES",
+    "DEPTH_SCALES",
+    "SWEPT",
+    "SHARES",
+    "CONSTRAINTS",
+    "PLAYERS",
+    "DEPTH_STUDIES",
+    "DepthExperiment",
+    "baseline",
+    "adv",
+    "adv_ssim",
+    "sqrt_adv",
+    "balanced_adv_ssim",
+    "balanced_adv",
+    "ssim",
+    "balanced_ssim",
+    "sqrel_adv",
+    "adv_conditional",
+    "relativistic",
+    "baseline_compute",
+    "mean_depth",
+    "start",
+    "log_depth",
+    "start_held_out",
+]
+
 
 # %% ../../nbs/80_systems/depth_rows.ipynb #fb4edb51
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +86,7 @@ class DepthExperiment(Experiment):
         """(H,W) of the map the network is trained against: half of what it sees."""
         return self.crop[0] // 2, self.crop[1] // 2
 
+
 # %% ../../nbs/80_systems/depth_rows.ipynb #c29b2131
 _REPORT = dict(
     recipe="report", epochs=5, batch=4, lr=1e-4, weight_decay=1e-4, lr_schedule="step", lr_step=3, lr_gamma=0.1,
@@ -101,6 +125,7 @@ DEPTH_SCALES: dict[str, dict[str, Any]] = {
         crop=(228, 304), world=None, workers=8,
     ),
 }  # fmt: skip
+
 
 # %% ../../nbs/80_systems/depth_rows.ipynb #ee2169ee
 def baseline(scale: str, recipe: str) -> Experiment:
@@ -185,6 +210,7 @@ def start(scale: str, recipe: str) -> Experiment:
 def _instead_of_log_depth(term: str, e: Experiment) -> dict[str, float]:
     return {term if name == "log_depth" else name: weight for name, weight in e.losses.items()}
 
+
 # %% ../../nbs/80_systems/depth_rows.ipynb #c5f07bdc
 SWEPT = ("gradient", "surface_normal", "ssim_depth", "adversarial")
 SHARES = (0.03, 0.1, 0.3, 0.6)
@@ -209,6 +235,7 @@ def _of_share(term: str, share: float) -> Row:
     row.__doc__ = f"{term} with {share:.0%} of the gradient, beside the logarithmic term."
     return row
 
+
 # %% ../../nbs/80_systems/depth_rows.ipynb #800b85f7
 CONSTRAINTS = {
     "depth": {"log_depth": 1.0},
@@ -225,6 +252,7 @@ def _constrained(constraint: str, player: str) -> Row:
 
     row.__doc__ = f"Terms up to {constraint}, adversary: {player}."
     return row
+
 
 # %% ../../nbs/80_systems/depth_rows.ipynb #c12587ed
 DEPTH_STUDIES: dict[str, Study] = {

@@ -17,8 +17,24 @@ from ..training.adversary import PLACEBOS, AdversarySettings
 from ..training.schedules import SCHEDULES
 
 # %% auto #0
-__all__ = ['PRECISIONS', 'Row', 'World', 'Experiment', 'with_settings', 'check_name', 'choose', 'configure', 'placebo',
-           'placebos', 'only_adversarial', 'Study', 'named', 'crossed', 'as_settings']
+__all__ = [
+    "PRECISIONS",
+    "Row",
+    "World",
+    "Experiment",
+    "with_settings",
+    "check_name",
+    "choose",
+    "configure",
+    "placebo",
+    "placebos",
+    "only_adversarial",
+    "Study",
+    "named",
+    "crossed",
+    "as_settings",
+]
+
 
 # %% ../../nbs/80_systems/experiments.ipynb #3eac171d
 @dataclass(frozen=True)
@@ -143,6 +159,7 @@ class Experiment:
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")  # "16-mixed" on CUDA alone
 
+
 # %% ../../nbs/80_systems/experiments.ipynb #fabf6db8
 def _fits(value: Any, hint: Any) -> bool:
     """Whether `value` is of the annotated type; an int does for a float, a list for a tuple."""
@@ -208,6 +225,7 @@ def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:
         raise ValueError(f"unknown {kind} '{name}'; known: {', '.join(known)}")
     return known[name]
 
+
 # %% ../../nbs/80_systems/experiments.ipynb #c88ffb82
 Row = Callable[[str, str], Experiment]  # (scale, recipe) -> the row's configuration
 
@@ -247,6 +265,7 @@ def placebos(rows: Mapping[str, Row], *kinds: str) -> dict[str, Row]:
 def only_adversarial(e: Experiment) -> dict[str, float]:
     """The adversarial term of a row with its weight, where it has one."""
     return {name: weight for name, weight in e.losses.items() if name == "adversarial"}
+
 
 # %% ../../nbs/80_systems/experiments.ipynb #a5b1cb31
 @dataclass(frozen=True)
@@ -314,6 +333,7 @@ def crossed(
     """Every constraint with every discriminator, by names like `gradient_lsgan`; `gradient` has none."""
     pairs = {(c if p == "none" else f"{c}_{p}"): (c, p) for c in constraints for p in players}
     return Study(system, recipe, data, {name: row(*pair) for name, pair in pairs.items()}, {}, axes=pairs, **keys)
+
 
 # %% ../../nbs/80_systems/experiments.ipynb #2260426a
 def as_settings(e: Experiment) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from .experiments import Experiment, as_settings
 from ..core.files import write_atomically, write_json
 
 # %% auto #0
-__all__ = ['RUN_FORMAT', 'damaged', 'check_format', 'save_model', 'load_model', 'begin_from']
+__all__ = ["RUN_FORMAT", "damaged", "check_format", "save_model", "load_model", "begin_from"]
+
 
 # %% ../../nbs/80_systems/model_files.ipynb #963062c0
 def _read_weights(path: Path) -> None:
@@ -51,6 +52,7 @@ def damaged(folder: Path, *names: str) -> str:
                 return name
     return ""
 
+
 # %% ../../nbs/80_systems/model_files.ipynb #0ce1c281
 RUN_FORMAT = 1  # raised when a field's meaning or default changes, or a file of a run's folder
 
@@ -62,6 +64,7 @@ def check_format(told: dict[str, Any], path: Path) -> None:
             f"{path} was written by a newer advdepth_nb (run format {found}, this one reads up to {RUN_FORMAT}): "
             "pip install --upgrade advdepth_nb"
         )
+
 
 # %% ../../nbs/80_systems/model_files.ipynb #06a1bc37
 def save_model(net: nn.Module, e: Experiment, folder: Path) -> None:

@@ -21,8 +21,17 @@ from ..core.files import write_atomically
 from .experiments import Experiment
 
 # %% auto #0
-__all__ = ['PHOTOGRAPHS', 'as_batch', 'open_photograph', 'photographs', 'save_depth', 'save_disparity', 'save_picture',
-           'save_coloured', 'Predictor']
+__all__ = [
+    "PHOTOGRAPHS",
+    "as_batch",
+    "open_photograph",
+    "photographs",
+    "save_depth",
+    "save_disparity",
+    "save_picture",
+    "save_coloured",
+    "Predictor",
+]
 
 # %% ../../nbs/80_systems/predictor.ipynb #1fd9178b
 PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
@@ -73,6 +82,7 @@ def photographs(paths: Sequence[str | Path]) -> list[Path]:
             raise FileNotFoundError(f"{path} does not exist")
     return found
 
+
 # %% ../../nbs/80_systems/predictor.ipynb #9fc662d9
 def save_depth(
     depth: Tensor,  # (H,W) metres
@@ -110,6 +120,7 @@ def save_picture(pixels: np.ndarray, path: Path | str) -> Path:
     """A PNG of (H,W) uint16 or (H,W,3) uint8, written under another name first."""
     return write_atomically(path, lambda p: Image.fromarray(pixels).save(p, format="PNG"))
 
+
 # %% ../../nbs/80_systems/predictor.ipynb #ab43643c
 def save_coloured(
     values: Tensor,  # (H,W) metres, or pixels of disparity
@@ -124,6 +135,7 @@ def save_coloured(
     high = float(np.percentile(shown, 99)) if high is None else high
     rgba = (colors or depth_colors())(((shown - low) / max(high - low, 1e-6)).clip(0, 1), bytes=True)
     return save_picture(rgba[..., :3], path)
+
 
 # %% ../../nbs/80_systems/predictor.ipynb #29aacfe0
 @dataclass

@@ -34,7 +34,8 @@ from .experiments import choose
 from .stereo_rows import STEREO_RECIPES, STEREO_SCALES, STEREO_STUDIES, StereoExperiment
 
 # %% auto #0
-__all__ = ['DEPTH_SCORES', 'StereoDepth', 'Rig', 'StereoPredictor', 'StereoSystem', 'halved']
+__all__ = ["DEPTH_SCORES", "StereoDepth", "Rig", "StereoPredictor", "StereoSystem", "halved"]
+
 
 # %% ../../nbs/80_systems/stereo.ipynb #32ee187f
 class StereoDepth:
@@ -76,6 +77,7 @@ class StereoDepth:
             copy_out_of_frame(right_made, right, -d_right, self.outside),
         ]
         return 2 * torch.cat([left, right]) - 1, 2 * torch.cat(fakes) - 1, None
+
 
 # %% ../../nbs/80_systems/stereo.ipynb #322398bc
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ class StereoPredictor(Predictor):
         ]
         return files + ([save_depth(self.depth(made), folder / f"{name}_depth.png")] if self.rig else [])
 
-# %% ../../nbs/80_systems/stereo.ipynb #5ea90da2
+
+# %% ../../nbs/80_systems/stereo.ipynb #84691439
 DEPTH_SCORES = ("abs_rel", "rmse", "delta1")  # of a known rig; recorded with depth_ before them
 
 
@@ -214,9 +217,7 @@ class StereoSystem(System):
         left = at_network_size(pair["left"][None], e.size, device)
         chosen = [self.protocol(name) for name in protocols]
         chosen = [protocol.post_processed() for protocol in chosen] if flip else chosen
-        predicted = {
-            twice: predict_disparity(net, left, twice).float() for twice in {p.post_process for p in chosen}
-        }
+        predicted = {twice: predict_disparity(net, left, twice).float() for twice in {p.post_process for p in chosen}}
         masks = {k: pair[k][None].to(device) for k in ("occluded", "out_of_frame") if k in pair}
         rig = {name: float(getattr(data, name)[i]) for name in ("focal", "baseline", "doffs")}
         truth = pair["disparity"][None].to(device)
@@ -254,7 +255,7 @@ class StereoSystem(System):
         return total / len(held_out)
 
     def protocol(self, name: str) -> DisparityProtocol:
-        """"all", "noc", ..., and with "_pp" behind it the same after post-processing."""
+        """ "all", "noc", ..., and with "_pp" behind it the same after post-processing."""
         protocol = choose("protocol", name.removesuffix("_pp"), DISPARITY_PROTOCOLS)
         return protocol.post_processed() if name.endswith("_pp") else protocol
 

@@ -18,9 +18,27 @@ from advdepth_nb.systems.experiments import (
 from ..training.adversary import ADVERSARIES
 
 # %% auto #0
-__all__ = ['STEREO_RECIPES', 'STEREO_SCALES', 'STEREO_CONSTRAINTS', 'STEREO_PLAYERS', 'STEREO_STUDIES', 'StereoExperiment',
-           'stereo_baseline', 'full', 'no_consistency', 'no_smoothness', 'no_reconstruction', 'adversarial_0_001',
-           'adversarial_0_1', 'adversarial_0_5', 'ssim_85', 'stereo_compute', 'multiscale', 'mean_disparity']
+__all__ = [
+    "STEREO_RECIPES",
+    "STEREO_SCALES",
+    "STEREO_CONSTRAINTS",
+    "STEREO_PLAYERS",
+    "STEREO_STUDIES",
+    "StereoExperiment",
+    "stereo_baseline",
+    "full",
+    "no_consistency",
+    "no_smoothness",
+    "no_reconstruction",
+    "adversarial_0_001",
+    "adversarial_0_1",
+    "adversarial_0_5",
+    "ssim_85",
+    "stereo_compute",
+    "multiscale",
+    "mean_disparity",
+]
+
 
 # %% ../../nbs/80_systems/stereo_rows.ipynb #e20af1c4
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +88,7 @@ class StereoExperiment(Experiment):
         """(H,W) of the views, as the network sees them."""
         return self.size
 
+
 # %% ../../nbs/80_systems/stereo_rows.ipynb #31df29d7
 STEREO_RECIPES: dict[str, dict[str, Any]] = {
     "stereo_gan": dict(
@@ -98,6 +117,7 @@ STEREO_SCALES: dict[str, dict[str, Any]] = {
         workers=8,
     ),
 }  # fmt: skip
+
 
 # %% ../../nbs/80_systems/stereo_rows.ipynb #3d7c4894
 def stereo_baseline(scale: str, recipe: str) -> Experiment:
@@ -190,6 +210,7 @@ def _without(term: str, e: Experiment) -> Experiment:
 
 def _weighted(weight: float, e: Experiment) -> Experiment:
     return replace(e, losses={**e.losses, "adversarial": weight})
+
 
 # %% ../../nbs/80_systems/stereo_rows.ipynb #5c8eb145
 STEREO_STUDIES: dict[str, Study] = {

@@ -37,7 +37,8 @@ from advdepth_nb.systems.translation_rows import (
 )  # fmt: skip
 
 # %% auto #0
-__all__ = ['WORLD_CLASSES', 'Translation', 'paint_with', 'TranslationPredictor', 'usual_palette', 'TranslationSystem']
+__all__ = ["WORLD_CLASSES", "Translation", "paint_with", "TranslationPredictor", "usual_palette", "TranslationSystem"]
+
 
 # %% ../../nbs/80_systems/translation.ipynb #4a87e23c
 class Translation:
@@ -76,10 +77,9 @@ class Translation:
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         return batch["target"], prediction, batch["input"] if self.conditional else None
 
-# %% ../../nbs/80_systems/translation.ipynb #aa7db623
-def paint_with(
-    net: nn.Module, e: TranslationExperiment, given: Tensor, seed: int | None = 0
-) -> Tensor:
+
+# %% ../../nbs/80_systems/translation.ipynb #c19c3a81
+def paint_with(net: nn.Module, e: TranslationExperiment, given: Tensor, seed: int | None = 0) -> Tensor:
     """What the network makes of `(B,C,H,W)` uint8: a picture `(B,3,h,w)` uint8, or classes `(B,1,h,w)` int64."""
     small = 255 * at_network_size(given, e.size, device_of(net))
     x = lightness_to_network(small) if e.space == "lab" else to_network(small)
@@ -127,7 +127,8 @@ def usual_palette(count: int) -> Palette:
     hues = (colorsys.hsv_to_rgb(k / count, 0.75, 0.95) for k in range(count))
     return {f"class {k}": tuple(round(255 * v) for v in hue) for k, hue in enumerate(hues)}
 
-# %% ../../nbs/80_systems/translation.ipynb #41a49ee9
+
+# %% ../../nbs/80_systems/translation.ipynb #7b1b01d1
 WORLD_CLASSES = {"fields": FIELD_CLASSES, "rooms": ROOM_CLASSES}
 
 
@@ -144,9 +145,7 @@ class TranslationSystem(System):
     worlds = ("fields", "rooms")
     real = "paired pictures"
     protocols = ("colour", "segment")
-    columns: ClassVar[Mapping[str, str]] = headings_of(
-        "l1", "psnr", "ssim", "colour_distance", "iou", "f1", "accuracy"
-    )
+    columns: ClassVar[Mapping[str, str]] = headings_of("l1", "psnr", "ssim", "colour_distance", "iou", "f1", "accuracy")
     endpoints: ClassVar[Mapping[str, str]] = {"l1": "equivalent?", "iou": "superior?"}
     kind, kind_words, packed_format = "pairs", "pairs of pictures", PAIRS_FORMAT
     data_options = frozenset({"task", "test_every"})

@@ -16,8 +16,21 @@ from .stereo_rows import STEREO_SCALES
 from ..training.adversary import ADVERSARIES, PLACEBOS
 
 # %% auto #0
-__all__ = ['TRANSLATION_RECIPES', 'TRANSLATION_SCALES', 'TRANSLATION_STUDIES', 'TranslationExperiment', 'l1', 'adversary_only',
-           'both', 'unconditional', 'noiseless', 'cross_entropy', 'grey', 'commonest']
+__all__ = [
+    "TRANSLATION_RECIPES",
+    "TRANSLATION_SCALES",
+    "TRANSLATION_STUDIES",
+    "TranslationExperiment",
+    "l1",
+    "adversary_only",
+    "both",
+    "unconditional",
+    "noiseless",
+    "cross_entropy",
+    "grey",
+    "commonest",
+]
+
 
 # %% ../../nbs/80_systems/translation_rows.ipynb #3bd56595
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +77,7 @@ class TranslationExperiment(Experiment):
         """(H,W) of the pictures."""
         return self.size
 
+
 # %% ../../nbs/80_systems/translation_rows.ipynb #5e245477
 TRANSLATION_RECIPES: dict[str, dict[str, Any]] = {
     "pix2pix": dict(
@@ -91,7 +105,8 @@ TRANSLATION_SCALES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../../nbs/80_systems/translation_rows.ipynb #be97a7cf
+
+# %% ../../nbs/80_systems/translation_rows.ipynb #2b603e4a
 def l1(scale: str, recipe: str, task: str) -> Experiment:
     """L1 alone: blurred where it is unsure."""
     fields = TRANSLATION_RECIPES[recipe], TRANSLATION_SCALES[scale]
@@ -122,9 +137,7 @@ def noiseless(scale: str, recipe: str, task: str) -> Experiment:
 def cross_entropy(scale: str, recipe: str, task: str) -> Experiment:
     """The control: the same U-net without adversary and noise, trained to name each pixel's class."""
     e = l1(scale, recipe, task)
-    return replace(
-        e, network="classifier", losses={"cross_entropy": 1.0}, dropout=0.0, noise=False, adversary=None
-    )
+    return replace(e, network="classifier", losses={"cross_entropy": 1.0}, dropout=0.0, noise=False, adversary=None)
 
 
 def grey(scale: str, recipe: str, task: str) -> Experiment:
@@ -135,6 +148,7 @@ def grey(scale: str, recipe: str, task: str) -> Experiment:
 def commonest(scale: str, recipe: str, task: str) -> Experiment:
     """What is known without looking: the commonest class of each pixel in the training data."""
     return replace(l1(scale, recipe, task), network="commonest", losses={}, adversary=None, noise=False)
+
 
 # %% ../../nbs/80_systems/translation_rows.ipynb #183f7b1f
 def _for_task(task: str, *rows: Row) -> dict[str, Row]:

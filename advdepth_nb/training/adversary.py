@@ -23,8 +23,22 @@ if TYPE_CHECKING:  # whoever only predicts does not wait for it
     from lightning.fabric import Fabric
 
 # %% auto #0
-__all__ = ['PLACEBOS', 'ADVERSARIES', 'FORMER_FIELDS', 'prepare_depth', 'AdversarySettings', 'loss_scale', 'with_condition',
-           'shuffled', 'Discriminator', 'random_direction', 'with_gradient', 'frozen', 'Adversary']
+__all__ = [
+    "PLACEBOS",
+    "ADVERSARIES",
+    "FORMER_FIELDS",
+    "prepare_depth",
+    "AdversarySettings",
+    "loss_scale",
+    "with_condition",
+    "shuffled",
+    "Discriminator",
+    "random_direction",
+    "with_gradient",
+    "frozen",
+    "Adversary",
+]
+
 
 # %% ../../nbs/60_training/adversary.ipynb #94964171
 def prepare_depth(
@@ -53,6 +67,7 @@ def prepare_depth(
         real, fake = torch.where(mask, real, 0.0), torch.where(mask, fake, 0.0)
     return real / depth_scale, fake / depth_scale
 
+
 # %% ../../nbs/60_training/adversary.ipynb #0a42555c
 PLACEBOS = {  # what is taken from the discriminator; everything else of the row stays
     "shuffled": "every picture is shown beside the map of another one, so the pair says nothing",
@@ -60,6 +75,7 @@ PLACEBOS = {  # what is taken from the discriminator; everything else of the row
     "detached": "the discriminator trains, but none of its gradient reaches the generator",
     "random": "the generator is pushed as hard as by the discriminator, in a random direction",
 }
+
 
 # %% ../../nbs/60_training/adversary.ipynb #a64eb16d
 @dataclass(frozen=True)
@@ -110,6 +126,7 @@ class AdversarySettings:
         if self.lr <= 0 or self.depth_scale <= 0:
             raise ValueError(f"lr and depth_scale must be above 0, not {self.lr} and {self.depth_scale}")
 
+
 # %% ../../nbs/60_training/adversary.ipynb #79dbb6d5
 ADVERSARIES = {
     # Mehrzadeh et al., the text: CycleGAN's discriminator and its settings (Zhu et al. 2017).
@@ -132,11 +149,13 @@ FORMER_FIELDS = {  # of AdversarySettings, as files of earlier runs name them
     "dequantise": "dequantize", "requantise": "requantize",
 }  # fmt: skip
 
+
 # %% ../../nbs/60_training/adversary.ipynb #f17aeea5
 def loss_scale(fabric: Fabric | None) -> float:
     """What `fabric.backward` multiplies a loss by so that float16 keeps small gradients; 1 in every other precision."""
     scaler = getattr(fabric.strategy.precision, "scaler", None) if fabric else None
     return scaler.get_scale() if scaler else 1.0
+
 
 # %% ../../nbs/60_training/adversary.ipynb #ca71505e
 def with_condition(name: str, x: Tensor, condition: Tensor) -> Tensor:
@@ -154,7 +173,8 @@ def shuffled(condition: Tensor) -> Tensor:
         raise ValueError("placebo 'shuffled' needs at least two pictures in a batch to swap them")
     return condition.roll(1, dims=0)
 
-# %% ../../nbs/60_training/adversary.ipynb #6d3020bd
+
+# %% ../../nbs/60_training/adversary.ipynb #743b9cf5
 class Discriminator:
     """A PatchGAN with its optimizer, buffer and random numbers; it sees plain tensors `(B,C,H,W)`."""
 
@@ -179,9 +199,9 @@ class Discriminator:
         self.objective = OBJECTIVES[s.objective]
         shape = (channels + condition_channels, s.width, s.n_layers, s.norm, s.spectral, s.init, for_start)
         several = s.scales > 1
-        self.network = (
-            MultiScaleDiscriminator(*shape, scales=s.scales) if several else PatchDiscriminator(*shape)
-        ).to(device)
+        self.network = (MultiScaleDiscriminator(*shape, scales=s.scales) if several else PatchDiscriminator(*shape)).to(
+            device
+        )
         self.discriminator: nn.Module = self.network  # as Fabric wraps it, after setup()
         self.optimizer = torch.optim.Adam(self.network.parameters(), s.lr, s.betas, fused=True)
         self.pool = ImagePool(s.pool_size, for_pool)
@@ -244,6 +264,7 @@ class Discriminator:
         self.generator.set_state(state["generator"].cpu())
         self.steps = state["steps"]
 
+
 # %% ../../nbs/60_training/adversary.ipynb #cf1535ce
 def random_direction(true: Tensor, generator: torch.Generator) -> Tensor:
     """A random gradient, for each image `(C,H,W)` of the batch as long as the true one, and zero where that is."""
@@ -257,6 +278,7 @@ def with_gradient(loss: Tensor, gradient: Tensor, by: Tensor) -> Tensor:
     along = (gradient * by).sum()
     return loss.detach() + (along - along.detach())
 
+
 # %% ../../nbs/60_training/adversary.ipynb #a1774158
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
@@ -266,6 +288,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.requires_grad_(True)
+
 
 # %% ../../nbs/60_training/adversary.ipynb #f9403911
 class Adversary(Discriminator):

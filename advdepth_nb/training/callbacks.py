@@ -18,7 +18,8 @@ from .loop import Callback, Training, gradients, maps
 from ..core.files import write_atomically
 
 # %% auto #0
-__all__ = ['term_gradients', 'History', 'Checkpoint', 'NotFinite', 'NaNGuard', 'Progress', 'KeepBest']
+__all__ = ["term_gradients", "History", "Checkpoint", "NotFinite", "NaNGuard", "Progress", "KeepBest"]
+
 
 # %% ../../nbs/60_training/callbacks.ipynb #a218ce29
 def term_gradients(run: Training) -> dict[str, float]:
@@ -28,6 +29,7 @@ def term_gradients(run: Training) -> dict[str, float]:
         found = gradients(run, run.weights[name] * term, maps(run.prediction))
         norms[name] = sum(float(g.square().sum()) for g in found) ** 0.5
     return norms
+
 
 # %% ../../nbs/60_training/callbacks.ipynb #eadfd5d0
 class History(Callback):
@@ -64,6 +66,7 @@ class History(Callback):
     def frame(self) -> pd.DataFrame:
         return pd.DataFrame(self.rows)
 
+
 # %% ../../nbs/60_training/callbacks.ipynb #0ff8d3b7
 class Checkpoint(Callback):
     """The full state after each epoch, written atomically.
@@ -90,6 +93,7 @@ class Checkpoint(Callback):
     def after_epoch(self, run: Training) -> None:
         state = {"fingerprint": self.fingerprint, "run": run.state_dict()}
         write_atomically(self.path, lambda p: torch.save(state, p))
+
 
 # %% ../../nbs/60_training/callbacks.ipynb #ba51f6fa
 class NotFinite(FloatingPointError):
@@ -137,6 +141,7 @@ class NaNGuard(Callback):
         run: Training, what: str, remedy: str = "lower lr or that term's weight, or look at this batch's data"
     ) -> None:
         raise NotFinite(f"epoch {run.epoch + 1}, step {run.step + 1}: {what}; {remedy}")
+
 
 # %% ../../nbs/60_training/callbacks.ipynb #ae817081
 class Progress(Callback):

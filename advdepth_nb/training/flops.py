@@ -11,7 +11,8 @@ from torch.utils.flop_counter import flop_registry
 from .loop import Training, generator_for
 
 # %% auto #0
-__all__ = ['FlopCounter', 'step_flops']
+__all__ = ["FlopCounter", "step_flops"]
+
 
 # %% ../../nbs/60_training/flops.ipynb #4b7860ef
 class FlopCounter(TorchDispatchMode):

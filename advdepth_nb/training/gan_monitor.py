@@ -29,10 +29,32 @@ from .loop import Training, gradients, maps
 from ..core.files import write_json
 
 # %% auto #0
-__all__ = ['EXEMPT', 'last_weight', 'predict_unwrapped', 'decoder_gradients', 'undisturbed', 'as_in_training', 'decoder_ratio',
-           'real_fake_pair', 'held_out_accuracy', 'raw_batches', 'GANMonitor', 'Gates', 'GANHealth', 'gan_health',
-           'write_gan_health', 'fresh_accuracy', 'power_spectrum', 'spectra', 'plot_spectra', 'snapshot', 'draw_map',
-           'draw_maps', 'panel']
+__all__ = [
+    "EXEMPT",
+    "last_weight",
+    "predict_unwrapped",
+    "decoder_gradients",
+    "undisturbed",
+    "as_in_training",
+    "decoder_ratio",
+    "real_fake_pair",
+    "held_out_accuracy",
+    "raw_batches",
+    "GANMonitor",
+    "Gates",
+    "GANHealth",
+    "gan_health",
+    "write_gan_health",
+    "fresh_accuracy",
+    "power_spectrum",
+    "spectra",
+    "plot_spectra",
+    "snapshot",
+    "draw_map",
+    "draw_maps",
+    "panel",
+]
+
 
 # %% ../../nbs/60_training/gan_monitor.ipynb #bc846e97
 def last_weight(
@@ -78,6 +100,7 @@ def decoder_gradients(
     totals = [sum(w * terms[name] for name, w in weights.items()) for weights in sums]
     return [sum(float(by.norm()) for by in gradients(run, total, [weight])) for total in totals]
 
+
 # %% ../../nbs/60_training/gan_monitor.ipynb #7f4dd61d
 @contextmanager
 def undisturbed(run: Training) -> Iterator[None]:
@@ -111,6 +134,7 @@ def as_in_training(net: nn.Module) -> Iterator[None]:
             for name, buffer in net.named_buffers():
                 buffer.copy_(before[name])
 
+
 # %% ../../nbs/60_training/gan_monitor.ipynb #26e3b463
 def decoder_ratio(run: Training) -> float:
     """Norm of the adversarial gradient by the decoder's last weights, over that of all other terms together.
@@ -124,6 +148,7 @@ def decoder_ratio(run: Training) -> float:
     with undisturbed(run), as_in_training(run.task.net):
         pushed, against = decoder_gradients(run, run.batch, [adversarial, others], run.adversary.generator)
     return pushed / against if against else float("nan")
+
 
 # %% ../../nbs/60_training/gan_monitor.ipynb #f83f6b08
 def real_fake_pair(
@@ -167,6 +192,7 @@ def raw_batches(
     chosen = torch.linspace(0, len(data) - 1, count * batch).long().view(count, batch)
     return [default_collate([data[i] for i in row]) for row in chosen.tolist()]
 
+
 # %% ../../nbs/60_training/gan_monitor.ipynb #c50816cc
 class GANMonitor(History):
     """One row per check: `real` and `fake` held-out accuracy, `share` and `ratio` of the adversarial gradient."""
@@ -202,6 +228,7 @@ class GANMonitor(History):
             self.rows.append(place | held_out_accuracy(run, self.batches) | by)
             run.seconds -= time.perf_counter() - begun  # of the budget: a check does not train
 
+
 # %% ../../nbs/60_training/gan_monitor.ipynb #3b20b19d
 EXEMPT = {  # placebo or objective -> the gates it fails by construction
     "frozen": ("saturated", "negligible_gradient"),
@@ -230,6 +257,7 @@ class GANHealth:
     checks: int
     means: dict[str, float | None] = field(default_factory=dict)  # of the last half of the checks; None: not finite
     thresholds: Gates = Gates()
+
 
 # %% ../../nbs/60_training/gan_monitor.ipynb #ef80ef4b
 def gan_health(
@@ -264,6 +292,7 @@ def write_gan_health(
     """Health, means, thresholds and the fresh discriminator's accuracy as JSON, atomically."""
     return write_json(path, asdict(health) | {"fresh_accuracy": fresh and dict(fresh)})
 
+
 # %% ../../nbs/60_training/gan_monitor.ipynb #d3ceb95a
 def fresh_accuracy(
     run: Training,  # trained
@@ -283,6 +312,7 @@ def fresh_accuracy(
         for step in range(steps):
             fresh.step(*pairs[step % len(pairs)])
     return held_out_accuracy(run, batches, fresh)
+
 
 # %% ../../nbs/60_training/gan_monitor.ipynb #5c8ec719
 def power_spectrum(
@@ -326,6 +356,7 @@ def plot_spectra(spectrum: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
+
 # %% ../../nbs/60_training/gan_monitor.ipynb #1b989c14
 def snapshot(run: Training, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Of a raw batch `input`, `real`, `fake`, and `real_patches`, `fake_patches`: how surely each is called real."""
@@ -340,6 +371,7 @@ def snapshot(run: Training, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found = {"input": next(iter(batch.values())), "real": real, "fake": fake}  # first in a batch is what is looked at
     found |= {"real_patches": logits[0] - middle, "fake_patches": logits[1] - middle}
     return {name: x.cpu() for name, x in found.items()}
+
 
 # %% ../../nbs/60_training/gan_monitor.ipynb #e7396875
 def draw_map(ax: Axes, x: Tensor, limits: tuple[float, float]) -> Any:  # (C,H,W)
@@ -366,6 +398,7 @@ def draw_maps(fig: Any, given: Tensor, truth: Tensor, made: Tensor, patches: Map
     fig.colorbar(drawn, ax=axes[3:], shrink=0.8, label="called fake | called real")
     for ax, name in zip(axes, ("input", "real", "fake", "patches of real", "patches of fake")):
         ax.set_title(name, fontsize=9)
+
 
 # %% ../../nbs/60_training/gan_monitor.ipynb #8aa4478e
 def panel(

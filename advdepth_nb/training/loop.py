@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # whoever only predicts does not wait for it
     from lightning.fabric import Fabric
 
 # %% auto #0
-__all__ = ['BatchTask', 'generator_for', 'TrainingState', 'Training', 'Callback', 'maps', 'gradients']
+__all__ = ["BatchTask", "generator_for", "TrainingState", "Training", "Callback", "maps", "gradients"]
+
 
 # %% ../../nbs/60_training/loop.ipynb #64b0bd19
 class BatchTask(Protocol):
@@ -43,10 +44,12 @@ class BatchTask(Protocol):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Real, fake (with its graph) and condition, as the discriminator is to see them."""
 
+
 # %% ../../nbs/60_training/loop.ipynb #b750c1ff
 def generator_for(seed: int, epoch: int) -> torch.Generator:
     """The one source of randomness of an epoch: order, augmentation. A function of its arguments alone."""
     return torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 2_654_435_761 % 2**63)
+
 
 # %% ../../nbs/60_training/loop.ipynb #25ef4b48
 class TrainingState:
@@ -114,6 +117,7 @@ class TrainingState:
             self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.epoch, self.step, self.images = state["epoch"], state["step"], state["images"]
         self.seconds = state["seconds"]
+
 
 # %% ../../nbs/60_training/loop.ipynb #a72ed571
 class Training(TrainingState):
@@ -191,6 +195,7 @@ class Training(TrainingState):
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
+
 # %% ../../nbs/60_training/loop.ipynb #0841c458
 class Callback:
     """Watches a run. Each event is told the `Training`; override the ones of interest."""
@@ -201,6 +206,7 @@ class Callback:
     def after_step(self, run: Training) -> None: ...
     def after_epoch(self, run: Training) -> None: ...
     def after_fit(self, run: Training) -> None: ...
+
 
 # %% ../../nbs/60_training/loop.ipynb #2173e257
 def maps(prediction: Tensor | Sequence[Tensor]) -> list[Tensor]:

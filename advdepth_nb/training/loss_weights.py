@@ -12,7 +12,8 @@ from .gan_monitor import as_in_training, decoder_gradients, undisturbed
 from .loop import Training, generator_for
 
 # %% auto #0
-__all__ = ['gradient_sizes', 'weights_from_fractions']
+__all__ = ["gradient_sizes", "weights_from_fractions"]
+
 
 # %% ../../nbs/60_training/loss_weights.ipynb #c64f4162
 def gradient_sizes(
@@ -33,6 +34,7 @@ def gradient_sizes(
             found.append(decoder_gradients(run, batch, sums, generator))
     whole, *parts = (median(sizes) for sizes in zip(*found))
     return whole, dict(zip(asked, parts))
+
 
 # %% ../../nbs/60_training/loss_weights.ipynb #f0bee6e7
 def weights_from_fractions(

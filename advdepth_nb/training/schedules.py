@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 # %% auto #0
-__all__ = ['SCHEDULES', 'learning_rate_factor']
+__all__ = ["SCHEDULES", "learning_rate_factor"]
 
 # %% ../../nbs/60_training/schedules.ipynb #ccaa0389
 SCHEDULES = ("step", "per_epoch", "halve", "linear", "constant", "cosine")

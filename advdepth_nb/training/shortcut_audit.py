@@ -21,7 +21,8 @@ from ..losses.gan import check_alike, score_gradients
 from .adversary import Adversary, AdversarySettings
 
 # %% auto #0
-__all__ = ['divide_scenes', 'audit', 'train_probe_discriminator', 'interval', 'saliency', 'plot_audit']
+__all__ = ["divide_scenes", "audit", "train_probe_discriminator", "interval", "saliency", "plot_audit"]
+
 
 # %% ../../nbs/60_training/shortcut_audit.ipynb #3b1139e6
 def divide_scenes(
@@ -34,6 +35,7 @@ def divide_scenes(
     chosen = torch.randperm(len(distinct), generator=generator)[: round(held_out * len(distinct))]
     kept = {distinct[i] for i in chosen}
     return tuple([i for i, name in enumerate(names) if (name in kept) is side] for side in (False, True))
+
 
 # %% ../../nbs/60_training/shortcut_audit.ipynb #b70c63c7
 def audit(
@@ -82,6 +84,7 @@ def train_probe_discriminator(
     found = dict(zip(("real", "fake"), map(float, told)))
     return adversary, found | {"accuracy": sum(found.values()) / 2}
 
+
 # %% ../../nbs/60_training/shortcut_audit.ipynb #326432ff
 def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """Mean and the ends of Student's t interval over seeds; ValueError for fewer than two."""
@@ -91,6 +94,7 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     half = student.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
     return values.mean(), values.mean() - half, values.mean() + half
 
+
 # %% ../../nbs/60_training/shortcut_audit.ipynb #974d0d4f
 def saliency(
     adversary: Adversary,
@@ -99,6 +103,7 @@ def saliency(
     """Size of the score's gradient at each pixel, `(B,1,H,W)`: where the discriminator looks."""
     slope = score_gradients(adversary.exact_score, x).view_as(x)
     return slope.detach().norm(dim=1, keepdim=True)
+
 
 # %% ../../nbs/60_training/shortcut_audit.ipynb #5e197d61
 def plot_audit(
