@@ -57,7 +57,7 @@ def run(monkeypatch, capsys, *words):
         (["ablate", "table1", "--set", "lr"], "--set lr is not name=value"),
         (["ablate", "table1", "--set", "learning=1"], "unknown setting 'learning'"),
         (["ablate", "table1", "--rows", "mean_depth", "--set", "learning=1"], "unknown setting 'learning'"),
-        (["ablate", "table1", "--rows", "start", "--set", "foo=1"], "unknown setting 'foo'; DepthExperiment has"),
+        (["ablate", "table1", "--rows", "pretrain", "--set", "foo=1"], "unknown setting 'foo'; DepthExperiment has"),
         (["ablate", "table1", "--set", "epochs=two"], "epochs=two"),
         (["ablate", "table1", "--set", "adversary.objective=wasserstein"], "wasserstein"),
         (["ablate", "table1", "--device", "gpu"], "unknown device 'gpu'; use auto, cpu, cuda or mps"),
@@ -111,7 +111,7 @@ def test_data_that_cannot_be_trained_on_is_refused_before_anything_starts(monkey
         assert not told and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("row, study", [("full", "stereo"), ("segment_both", "translate")])
+@pytest.mark.parametrize("row, study", [("full", "stereo"), ("segment_l1_cgan", "translate")])
 def test_pairs_that_cannot_be_trained_on_are_refused_too(monkeypatch, capsys, tmp_path, row, study):
     monkeypatch.chdir(tmp_path)
     pack_stereo(resplit(open_stereo(kitti(tmp_path / "kitti")), 0.5), tmp_path / "k.h5")
@@ -181,8 +181,15 @@ def test_what_a_disparity_file_cannot_say_is_said(monkeypatch, capsys, tmp_path)
     assert "->" in told and (read_values(tmp_path / "out/wide_disparity.png", 16) == 0).mean() > 0.9
 
 
-@pytest.mark.parametrize("row, name", [("colour_both", "colour"), ("segment_both", "segment"),
-                                       ("segment_cross_entropy", "segment"), ("colour_grey", "colour")])  # fmt: skip
+@pytest.mark.parametrize(
+    "row, name",
+    [
+        ("colour_l1_cgan", "colour"),
+        ("segment_l1_cgan", "segment"),
+        ("segment_cross_entropy", "segment"),
+        ("colour_grayscale_copy", "colour"),
+    ],
+)
 def test_predict_pictures(monkeypatch, capsys, tmp_path, photograph, row, name):
     model, out = saved(tmp_path, row, "translate"), tmp_path / "out"
     code, _, error = run(monkeypatch, capsys, "predict", photograph, "-o", out, "--model", model)
@@ -192,7 +199,7 @@ def test_predict_pictures(monkeypatch, capsys, tmp_path, photograph, row, name):
     colours = {c for _, c in picture.getcolors(1 << 24)}
     if row == "segment_cross_entropy":
         assert colours <= {*PALETTES["field"].values()}
-    if row == "colour_grey":
+    if row == "colour_grayscale_copy":
         assert all(r == g == b for r, g, b in colours)  # a coloured photograph was made grey
     before = (out / f"photo_{name}.png").read_bytes()
     run(monkeypatch, capsys, "predict", photograph, "-o", out, "--model", model)
@@ -283,18 +290,18 @@ def test_a_row_is_trained_from_the_start_it_declares(monkeypatch, capsys, tmp_pa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ADVDEPTH_DATA", str(worlds))
     words = ["train", "baseline", "--scale", "smoke", "--set", "epochs=1", "--set", "lr=1e-9", "--out", "trained"]
-    code, told, error = run(monkeypatch, capsys, *words, "--set", "start=start")
-    assert code == 0 and "row 'baseline' is pretrained as row 'start', so that is trained first" in told, error
-    first, second = (load_model(tmp_path / folder)[0].state_dict() for folder in ("trained/start", "trained"))
+    code, told, error = run(monkeypatch, capsys, *words, "--set", "init_from=pretrain")
+    assert code == 0 and "row 'baseline' is pretrained as row 'pretrain', so that is trained first" in told, error
+    first, second = (load_model(tmp_path / folder)[0].state_dict() for folder in ("trained/pretrain", "trained"))
     counter = next(name for name in first if name.endswith("num_batches_tracked"))
     assert second[counter] > first[counter] > 0  # it went on where the first had ended
     begun = []
     monkeypatch.setattr(study, "train_planned", lambda *words, say: begun.append(words[-1]) or {})
-    words[-1], start = "other", ["--start", "trained/start", "--set", "start=start"]
+    words[-1], start = "other", ["--init-from", "trained/pretrain", "--set", "init_from=pretrain"]
     code, told, error = run(monkeypatch, capsys, *words, *start)
-    assert code == 0 and "trained first" not in told and begun == [Path("trained/start")], error
+    assert code == 0 and "trained first" not in told and begun == [Path("trained/pretrain")], error
     words[-1] = "trained"
-    code, told, error = run(monkeypatch, capsys, *words, "--set", "start=")
+    code, told, error = run(monkeypatch, capsys, *words, "--set", "init_from=")
     assert code == 2 and "trained holds another run" in error
 
 

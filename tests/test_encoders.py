@@ -233,7 +233,7 @@ def test_a_crop_that_fits_gives_a_depth_of_half_its_size(encoder, crop, frame, t
     e = plan(tmp_path, encoder=encoder, crop=crop, frame=frame).runs[0].experiment
     with torch.device("meta"):
         net = SYSTEMS["depth"].network(e)
-        assert net(torch.rand(2, 3, *crop)).shape[-2:] == e.judged
+        assert net(torch.rand(2, 3, *crop)).shape[-2:] == e.discriminator_size
         net(torch.rand(2, 3, *frame))
 
 

@@ -23,14 +23,21 @@ from advdepth_nb.training.callbacks import NotFinite
 
 PLAYER = {"adversary.width": 4, "adversary.n_layers": 1}
 TINY = {
-    "depth": {**PLAYER, "encoder": "test_resnet", "fusion_width": 4, "frame": (36, 48), "crop": (32, 44), "start": ""},
+    "depth": {
+        **PLAYER,
+        "encoder": "test_resnet",
+        "fusion_width": 4,
+        "frame": (36, 48),
+        "crop": (32, 44),
+        "init_from": "",
+    },
     "stereo": {**PLAYER, "size": (32, 64), "norm": "batch"},
-    "translation": {**PLAYER, "size": (32, 64), "load": (36, 72), "width": 4},
+    "translation": {**PLAYER, "size": (32, 64), "load_size": (36, 72), "width": 4},
 }
 ROWS = {  # system -> its study, a row without and one with a discriminator, the latter's gradient fractions
     "depth": ("table1", "baseline", "adv", {"surface_normal": 0.2, "adversarial": 0.3}),
     "stereo": ("stereo", "baseline", "full", {"consistency": 0.2, "adversarial": 0.3}),
-    "translation": ("translate", "colour_l1", "colour_unconditional", {"adversarial": 0.3}),
+    "translation": ("translate", "colour_l1", "colour_l1_gan", {"adversarial": 0.3}),
 }
 KINDS = {  # settings of the discriminator that make an adversarial row into this kind
     "adversarial": {},
@@ -58,7 +65,9 @@ def row(system, kind, precision="32-true", **changes):
     e = experiment(plain if kind == "plain" else adversarial, name, "smoke", settings={**TINY[system], **picked})
     if kind in KINDS:
         e = replace(e, adversary=replace(e.adversary, **KINDS[kind]))
-    return replace(e, **{"epochs": 1, "batch": 2, "shares": fractions if kind == "fractions" else {}, **changes})
+    return replace(
+        e, **{"epochs": 1, "batch": 2, "grad_fractions": fractions if kind == "fractions" else {}, **changes}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +104,7 @@ def check(folder, budget, e, reference):
     wide = torch.float64 if e.precision == "64-true" else torch.float32
     assert all(w.dtype == wide and w.isfinite().all() for w in weights.values() if w.is_floating_point())
     history = pd.read_parquet(folder / "history.parquet")
-    assert history.notna().all(axis=None) and abs(history.filter(like="share/").iloc[0].sum() - 1) < 1e-6
+    assert history.notna().all(axis=None) and abs(history.filter(like="grad_fraction/").iloc[0].sum() - 1) < 1e-6
     first = pd.concat([reference, history.iloc[0]], axis=1, keys=["float32", "here"]).filter(like="/", axis=0)
     relative, absolute = (1e-3, 1e-3) if e.precision == "64-true" else (0.2, 1e-2)
     odd = first[(first["here"] - first["float32"]).abs() > relative * first["float32"].abs() + absolute]
@@ -103,7 +112,7 @@ def check(folder, budget, e, reference):
     if "adversarial" in e.losses:
         checks = pd.read_parquet(folder / "gan_monitor.parquet")
         assert len(checks) == 3 and checks.notna().all(axis=None) and (folder / "gan_health.json").exists()
-        assert (checks["share"] > 0).all() == (checks["ratio"] > 0).all() == (e.adversary.placebo != "detached")
+        assert (checks["grad_fraction"] > 0).all() == (checks["ratio"] > 0).all() == (e.adversary.placebo != "detached")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +122,7 @@ def check(folder, budget, e, reference):
 def test_every_kind_of_row_trains_and_is_watched(packed, in_float32, tmp_path, system, kind, precision):
     e = row(system, kind, precision)
     device = "cuda" if precision == "16-mixed" else "cpu"
-    budget = train_run(e, packed[system], tmp_path, device=device, say=lambda share, text: None)
+    budget = train_run(e, packed[system], tmp_path, device=device, say=lambda fraction, text: None)
     check(tmp_path, budget, e, in_float32(system, kind))
     assert load_model(tmp_path)[1].precision == precision
 
@@ -126,8 +135,8 @@ def same_when_resumed(e, packed, folder):
     """Whether a run that was stopped in its second epoch ends with the bits of one that was not; the scale, if any."""
     e = replace(e, epochs=3)
 
-    def die(share, text):
-        if share > 0.5:
+    def die(fraction, text):
+        if fraction > 0.5:
             raise StopAfter
 
     train_run(e, packed, folder / "whole", device="cpu")
@@ -185,7 +194,9 @@ def test_a_loss_scale_that_is_too_large_is_lowered(packed, tmp_path, float16_on_
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["run"]
     assert 2.0**50 < state["precision"]["scale"] < 2.0**60
     assert all(of["step"] == 0 for of in state["optimizer"]["state"].values())  # Adam's count of steps taken
-    assert pd.read_parquet(tmp_path / "history.parquet").filter(regex="share/|term/|total").notna().all(axis=None)
+    assert (
+        pd.read_parquet(tmp_path / "history.parquet").filter(regex="grad_fraction/|term/|total").notna().all(axis=None)
+    )
     assert pd.read_parquet(tmp_path / "gan_monitor.parquet").notna().all(axis=None)
 
 

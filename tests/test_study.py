@@ -22,8 +22,8 @@ def study(tmp_path_factory, worlds):
     """The mean, the start and a row at the smallest scale, killed in that row's first epochs, then finished."""
     out = tmp_path_factory.mktemp("out")
     words = ("ablate", "table1", "--scale", "smoke", "--rows", "mean_depth,adv", "--out", out)
-    words = (*words, "--set", "epochs=6", "--set", "start=start")
-    folder = out / "table1-rooms-smoke-report+epochs=6+start=start"
+    words = (*words, "--set", "epochs=6", "--set", "init_from=pretrain")
+    folder = out / "table1-rooms-smoke-report+epochs=6+init_from=pretrain"
     process = start(*words, data=worlds)
     wait_for(folder / "runs" / "adv" / "seed=0" / "checkpoint.pt", process)
     process.kill()  # as a power cut would
@@ -36,7 +36,7 @@ def test_a_killed_study_is_finished_by_the_same_command(study):
     folder, _, done = study
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 of 3 runs are done already" in done.stdout  # references wait for a gap between trained rows
-    for row in ("mean_depth", "start", "adv"):
+    for row in ("mean_depth", "pretrain", "adv"):
         run = folder / "runs" / row / "seed=0"
         for name in (
             "train.ipynb",
@@ -105,7 +105,7 @@ def test_a_finished_study_is_not_run_again(study, worlds):
 def test_one_damaged_record_is_made_again_and_no_other(study, worlds, monkeypatch):
     folder = study[0]
     monkeypatch.setenv("ADVDEPTH_DATA", str(worlds))
-    settings = {"epochs": "6", "start": "start"}
+    settings = {"epochs": "6", "init_from": "pretrain"}
     plan = make_plan("table1", "smoke", rows=["mean_depth", "adv"], out=folder.parent, settings=settings)
     (folder / "runs" / "adv" / "seed=0" / "metrics.json").write_text('{"fingerp')
     (left := folder / "runs" / "adv" / "seed=0" / ".history.parquet.0.part").write_text("as a kill leaves it")
@@ -119,9 +119,9 @@ def test_one_damaged_record_is_made_again_and_no_other(study, worlds, monkeypatc
 
 def test_a_killed_row_has_the_records_of_one_that_was_not(study, tmp_path, worlds):
     folder, (packed,) = study[0], worlds.glob("rooms*.h5")
-    plan = make_plan("table1", "smoke", rows=["adv"], settings={"epochs": "6", "start": "start"})
+    plan = make_plan("table1", "smoke", rows=["adv"], settings={"epochs": "6", "init_from": "pretrain"})
     replace(plan.runs[-1], folder=tmp_path).write()
-    train_planned(tmp_path, packed, start=folder / "runs" / "start" / "seed=0", device="cpu", threads=1)
+    train_planned(tmp_path, packed, init_from=folder / "runs" / "pretrain" / "seed=0", device="cpu", threads=1)
     evaluate_run(tmp_path, packed, device="cpu", threads=1)
     whole, killed = (pd.read_parquet(f / "images.parquet") for f in (tmp_path, folder / "runs" / "adv" / "seed=0"))
     for table in (whole, killed):  # an edge is there or not, and threads may differ, so the last bits may

@@ -50,7 +50,7 @@ def test_a_row_that_fails_keeps_its_notebook_and_the_others_go_on(tmp_path, worl
 @pytest.fixture
 def planned(tmp_path, monkeypatch):
     """A trained run that has not been judged, and the names of the notebooks that are executed for it."""
-    run, executed = make_plan(rows=["baseline"], scale="smoke", out=tmp_path, settings={"start": ""}).runs[0], []
+    run, executed = make_plan(rows=["baseline"], scale="smoke", out=tmp_path, settings={"init_from": ""}).runs[0], []
     save_model(SYSTEMS["depth"].network(run.experiment), run.experiment, run.folder)
     run.write()
     for name, content in (("budget.json", "{}"), ("train.ipynb", "{}")):
@@ -74,7 +74,7 @@ def judge(run):
 def test_what_is_whole_is_not_made_again(planned):
     run, executed = planned
     assert judge(run) == [] and executed == ["evaluate"]
-    assert json.loads((run.folder / "progress.json").read_text()) == {"share": 1.0, "text": "scoring"}
+    assert json.loads((run.folder / "progress.json").read_text()) == {"fraction": 1.0, "text": "scoring"}
     (run.folder / "budget.json").unlink()  # killed in training
     torch.save({"run": torch.ones(100)}, run.folder / "checkpoint.pt")
     assert judge(run) == [] and executed[1:] == ["train from a checkpoint", "evaluate"]
@@ -115,7 +115,7 @@ def test_what_a_power_cut_left_empty_does_not_block_its_row(planned, name, left)
 
 
 def test_a_folder_whose_data_is_not_known_any_more_goes_on(tmp_path):
-    plan = make_plan(rows=["baseline"], scale="smoke", out=tmp_path, settings={"start": ""})
+    plan = make_plan(rows=["baseline"], scale="smoke", out=tmp_path, settings={"init_from": ""})
     (plan.runs[0].folder).mkdir(parents=True)
     (plan.runs[0].folder / "metrics.json").write_text(json.dumps({"fingerprint": plan.runs[0].fingerprint}))
     (plan.folder / "data.json").write_text("")
@@ -183,12 +183,12 @@ def test_a_run_that_all_others_wait_for_has_the_cores_to_itself(tmp_path, worlds
 
     monkeypatch.setattr(study, "run_one", run_one)
     names = ["mean_depth", "adv", "ssim", "adv_ssim"]  # the first runs beside the second
-    rows = {"scale": "smoke", "rows": names, "settings": {"start": "start"}, "out": tmp_path}
+    rows = {"scale": "smoke", "rows": names, "settings": {"init_from": "pretrain"}, "out": tmp_path}
     assert study.run_plan(make_plan("table1", **rows), jobs=2, say=lambda text: None) == {}
     alone, shared = (2, 1, chosen), (1, 2, chosen or "PASSIVE")
-    assert seen["start", 0] == alone and seen["adv", 0] == seen["ssim", 0] == shared
+    assert seen["pretrain", 0] == alone and seen["adv", 0] == seen["ssim", 0] == shared
     assert os.environ.get("OMP_WAIT_POLICY") == chosen  # and so has the report
     assert study.run_plan(make_plan("table1", **rows, seeds=2), jobs=2, say=lambda text: None) == {}
-    assert seen["start", 0] == seen["start", 1] == shared  # two that others wait for have each other
+    assert seen["pretrain", 0] == seen["pretrain", 1] == shared  # two that others wait for have each other
     assert study.run_plan(make_plan("table1", **rows), jobs=1, say=lambda text: None) == {}
-    assert {seen[row, 0] for row in ("start", "adv", "ssim", "mean_depth")} == {alone}
+    assert {seen[row, 0] for row in ("pretrain", "adv", "ssim", "mean_depth")} == {alone}

@@ -30,7 +30,7 @@ def fields(worlds):
     """The packed field of the smallest scale, which stereo and translation share."""
     with mock.patch.dict(os.environ, ADVDEPTH_DATA=str(worlds)):
         packed = SYSTEMS["stereo"].data_file(experiment("full", "stereo", "smoke"), "fields")
-        assert SYSTEMS["translation"].data_file(experiment("colour_both", "translate", "smoke"), "fields") == packed
+        assert SYSTEMS["translation"].data_file(experiment("colour_l1_cgan", "translate", "smoke"), "fields") == packed
     return packed
 
 
@@ -39,14 +39,14 @@ class StopAfter(Exception):
 
 
 @pytest.mark.parametrize(
-    "study, row", [("stereo", "full"), ("translate", "segment_both"), ("translate", "segment_cross_entropy")]
+    "study, row", [("stereo", "full"), ("translate", "segment_l1_cgan"), ("translate", "segment_cross_entropy")]
 )
 def test_stopped_and_resumed_is_the_same_bit_for_bit(fields, tmp_path, study, row):
     e = replace(experiment(row, study, "smoke"), epochs=3)
     train_run(e, fields, tmp_path / "whole", seed=3, device="cpu")
 
-    def die(share, text):
-        if share > 0.5:
+    def die(fraction, text):
+        if fraction > 0.5:
             raise StopAfter
 
     with pytest.raises(StopAfter):
@@ -59,7 +59,7 @@ def test_stopped_and_resumed_is_the_same_bit_for_bit(fields, tmp_path, study, ro
 
 
 @pytest.mark.parametrize(
-    "study, silent, loud", [("stereo", "baseline", "full"), ("translate", "colour_l1", "colour_both")]
+    "study, silent, loud", [("stereo", "baseline", "full"), ("translate", "colour_l1", "colour_l1_cgan")]
 )
 def test_an_adversary_of_weight_zero_changes_nothing(fields, tmp_path, study, silent, loud):
     train_run(replace(experiment(silent, study, "smoke"), epochs=1), fields, tmp_path / "a", device="cpu")
@@ -72,7 +72,7 @@ def test_an_adversary_of_weight_zero_changes_nothing(fields, tmp_path, study, si
 
 
 @pytest.mark.parametrize(
-    "study, row, baseline", [("stereo", "full", "baseline"), ("translate", "colour_both", "colour_l1")]
+    "study, row, baseline", [("stereo", "full", "baseline"), ("translate", "colour_l1_cgan", "colour_l1")]
 )
 def test_placebos_take_from_their_row_what_they_say(fields, tmp_path, study, row, baseline):
     placebos = [placebo for placebo, of in STUDIES[study].placebos.items() if of == row]
@@ -130,7 +130,7 @@ def test_depth_is_scored_where_the_rig_is_known_and_only_there(fields):
 
 
 def test_a_classifier_is_judged_as_a_painter_is(fields):
-    e, system = experiment("segment_commonest", "translate", "smoke"), SYSTEMS["translation"]
+    e, system = experiment("segment_majority_class", "translate", "smoke"), SYSTEMS["translation"]
     data = system.dataset(fields, "test", e)
     e = replace(e, size=(32, 64), classes=4)  # half the data's: what is judged was resized
     net = system.network(e).fit(system.dataset(fields, "train", e))
@@ -141,7 +141,7 @@ def test_a_classifier_is_judged_as_a_painter_is(fields):
 
 
 def test_a_translation_study_from_command_to_report(fields, tmp_path):
-    rows = "colour_both,segment_cross_entropy"
+    rows = "colour_l1_cgan,segment_cross_entropy"
     done = command(
         "ablate", "translate", "--scale", "smoke", "--rows", rows, "--jobs", 2, "--out", tmp_path, data=fields.parent
     )
@@ -149,14 +149,16 @@ def test_a_translation_study_from_command_to_report(fields, tmp_path):
     folder = tmp_path / "translate-fields-smoke-pix2pix"
     images = pd.read_parquet(folder / "runs" / "segment_cross_entropy" / "seed=0" / "images.parquet")
     assert {"iou", "f1", "iou_stalk", "f1_leaf", "accuracy", "mse"} <= set(images["metric"])
-    coloured = pd.read_parquet(folder / "runs" / "colour_both" / "seed=0" / "images.parquet")
+    coloured = pd.read_parquet(folder / "runs" / "colour_l1_cgan" / "seed=0" / "images.parquet")
     assert {"l1", "psnr", "ssim", "colour_distance", "mse"} == set(coloured["metric"])
     assert all("translation" in metric_of(m).systems for m in {*images["metric"], *coloured["metric"]})  # registered
     for name in ("fig5_colour", "fig5_segment", "scores_colour", "scores_segment", "classes", "network", "curves"):
         assert (folder / f"{name}.png").stat().st_size > 5000, name
     classes = pd.read_csv(folder / "classes.csv", index_col="row")
     stalk = images.query("metric == 'iou_stalk'")["value"].mean()
-    assert abs(classes.loc["segment_cross_entropy", "iou_stalk"] - stalk) < 1e-6 and "colour_both" not in classes.index
+    assert (
+        abs(classes.loc["segment_cross_entropy", "iou_stalk"] - stalk) < 1e-6 and "colour_l1_cgan" not in classes.index
+    )
     assert "IoU stalk" in (folder / "translate.md").read_text() and "F1 leaf" in (folder / "translate.html").read_text()
     assert "protocol colour" in done.stdout and "protocol segment" in done.stdout
 
@@ -181,7 +183,16 @@ def test_a_trained_network_is_fine_tuned_on_pairs_without_ground_truth(fields, t
             Image.fromarray(pixels).save(tmp_path / "rig" / side / f"{name}.png")
     train_run(replace(experiment("baseline", "stereo", "smoke"), epochs=1), fields, tmp_path / "base", device="cpu")
     words = ("train", "baseline", "--study", "stereo", "--scale", "smoke", "--data", tmp_path / "rig")
-    words = (*words, "--no-test-split", "--start", tmp_path / "base", "--out", tmp_path / "tuned", "--set", "epochs=1")
+    words = (
+        *words,
+        "--no-test-split",
+        "--init-from",
+        tmp_path / "base",
+        "--out",
+        tmp_path / "tuned",
+        "--set",
+        "epochs=1",
+    )
     done = command(*words, data=tmp_path)
     assert done.returncode == 0 and "images: 4" in done.stdout, done.stdout + done.stderr
     a, b = (load_model(tmp_path / f)[0].state_dict() for f in ("base", "tuned"))
@@ -262,7 +273,7 @@ def test_pictures_with_a_training_split_alone_are_divided(tmp_path, monkeypatch)
         for name in "abcdef":
             picture = Image.fromarray(rng.integers(0, 255, (72, 144, 3), dtype=np.uint8))
             (picture.convert("L") if side == "A" else picture).save(tmp_path / "own/train" / side / f"{name}.png")
-    e = experiment("colour_both", "translate", "smoke")
+    e = experiment("colour_l1_cgan", "translate", "smoke")
     packed = SYSTEMS["translation"].data_file(e, str(tmp_path / "own"))
     parts = {split: SYSTEMS["translation"].dataset(packed, split, e).images for split in ("train", "test")}
     assert parts["test"] and len({*parts["train"], *parts["test"]}) == len(parts["train"] + parts["test"]) == 6

@@ -43,8 +43,8 @@ def test_stopped_and_resumed_is_the_same_bit_for_bit(packed, tmp_path, settings)
     e = replace(experiment("adv_ssim", scale="smoke", settings=settings), epochs=3)
     whole = train_run(e, packed, tmp_path / "whole", seed=3, device="cpu")
 
-    def die(share, text):
-        if share > 0.5:  # in the second epoch or at its end
+    def die(fraction, text):
+        if fraction > 0.5:  # in the second epoch or at its end
             raise StopAfter
 
     with pytest.raises(StopAfter):
@@ -81,9 +81,9 @@ def test_a_checkpoint_of_another_experiment_is_not_resumed(packed, tmp_path):
     e = replace(experiment("baseline", scale="smoke"), epochs=2)
     calls = []
 
-    def die(share, text):
-        calls.append(share)
-        if share >= 0.5:
+    def die(fraction, text):
+        calls.append(fraction)
+        if fraction >= 0.5:
             raise StopAfter
 
     with pytest.raises(StopAfter):
@@ -164,7 +164,7 @@ def test_the_network_is_the_same_for_the_same_seed():
 
 
 def test_a_control_spends_what_the_adversary_would_have_cost(packed, tmp_path):
-    wide = {"epochs": 4, "adversary.width": 96, "start": ""}
+    wide = {"epochs": 4, "adversary.width": 96, "init_from": ""}
     control, played = (experiment(row, scale="smoke", settings=wide) for row in ("baseline_compute", "adv"))
     train = SYSTEMS["depth"].dataset(packed, "train", control)
     own, both = cost_of_a_step(control, train) / 1e12, cost_of_a_step(played, train) / 1e12
@@ -175,12 +175,12 @@ def test_a_control_spends_what_the_adversary_would_have_cost(packed, tmp_path):
 
 
 def test_a_share_sets_a_weight_once_and_held_out_scenes_judge(packed, tmp_path):
-    e = experiment("gradient_30", "weights", "smoke", settings={"start": "", "validation": 0.25})
+    e = experiment("gradient_30", "weights", "smoke", settings={"init_from": "", "validation": 0.25})
     train_run(e, packed, tmp_path, device="cpu")
     weight = json.loads((tmp_path / "weights.json").read_text())["gradient"]
     assert 0 < weight != 1
     said = []
-    evaluate_run(tmp_path, packed, device="cpu", say=lambda share, text: said.append((share, text)))
+    evaluate_run(tmp_path, packed, device="cpu", say=lambda fraction, text: said.append((fraction, text)))
     assert said[0] == (0, "scoring 1/2")
     images = pd.read_parquet(tmp_path / "images.parquet")
     train, held_out = hold_out(SYSTEMS["depth"].dataset(packed, "train", e), e)
@@ -193,6 +193,6 @@ def test_data_without_a_test_split_is_trained_on_unwatched(packed, tmp_path):
     with h5py.File(packed) as source, h5py.File(alone, "w") as target:
         target.attrs.update(source.attrs)
         source.copy("train", target)
-    e = replace(experiment("adv", scale="smoke", settings={"start": ""}), epochs=1)
+    e = replace(experiment("adv", scale="smoke", settings={"init_from": ""}), epochs=1)
     budget = train_run(e, alone, tmp_path / "run", device="cpu")
     assert budget["discriminator_steps"] == 2 and not (tmp_path / "run" / "gan_health.json").exists()

@@ -94,7 +94,7 @@ def _stop_kernels() -> None:
         child.kill()
 
 
-# %% ../../nbs/95_apps/cli.ipynb #de7b207a
+# %% ../../nbs/95_apps/cli.ipynb #62d6c022
 def chosen_weights(
     path: Path | None, study: str, rows: list[str] | None, say: Callable[[str], None] = typer.echo
 ) -> dict[str, str]:
@@ -102,6 +102,7 @@ def chosen_weights(
 
     ValueError or FileNotFoundError in one sentence for a file that is none.
     """
+    from advdepth_nb.core.former_names import current_settings
     from advdepth_nb.systems.catalog import STUDIES
     from advdepth_nb.systems.catalog import experiment
     from advdepth_nb.systems.experiments import choose
@@ -111,10 +112,10 @@ def chosen_weights(
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; `advdepth ablate weights` writes it")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = current_settings(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, AttributeError) as error:
         raise ValueError(f"{path} is not JSON; give the weights.json in the folder of a study `weights`") from error
-    if not isinstance(found, dict) or not any(name.startswith("trials.") for name in found):
+    if not any(name.startswith("n_trials.") for name in found):
         raise ValueError(f"{path} does not say how many trials there were; give the one in a study's own folder")
     declared = choose("study", study, STUDIES)
     terms = {term for row in declared.named(rows or declared.usual) for term in experiment(row, study).losses}
@@ -125,7 +126,7 @@ def chosen_weights(
     return chosen
 
 
-# %% ../../nbs/95_apps/cli.ipynb #1494223b
+# %% ../../nbs/95_apps/cli.ipynb #193f3ce8
 def power_of(plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
     """Which verdicts a plan can reach, one dict a verdict and family, and a line for each family without a reference.
 
@@ -136,7 +137,7 @@ def power_of(plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
     from advdepth_nb.systems.catalog import STUDIES
 
     study = STUDIES[plan.study]
-    asked = [r for r in plan.runs if r.experiment.trained and r.row not in study.starts]
+    asked = [r for r in plan.runs if r.experiment.trained and r.row not in study.pretraining]
     power: list[dict[str, Any]] = []
     alone: list[str] = []
     for task in dict.fromkeys(r.experiment.task for r in asked):
@@ -303,11 +304,11 @@ def report(
     _report(folder, packed, refresh=True)
 
 
-# %% ../../nbs/95_apps/cli.ipynb #7a45dcf7
+# %% ../../nbs/95_apps/cli.ipynb #858518be
 def training_steps(
     run: Run,  # as it is to be trained, in its folder
-    first: Run | None,  # whose weights it is initialized with; None: those of `start`
-    start: Path | None,  # a finished run to initialize with
+    first: Run | None,  # whose weights it is initialized with; None: those of `init_from`
+    init_from: Path | None,  # a finished run to initialize with
 ) -> list[tuple[Run, Path | None]]:
     """The runs to train, in turn, each with the folder of the weights it is initialized with.
 
@@ -315,14 +316,14 @@ def training_steps(
     """
     from advdepth_nb.study.plan import planned_fingerprint
 
-    steps = [(run, start)] if first is None else [(first, None), (run, first.folder)]
+    steps = [(run, init_from)] if first is None else [(first, None), (run, first.folder)]
     for step, _ in steps:
         if (step.folder / "model.safetensors").exists() and planned_fingerprint(step.folder) != step.fingerprint:
             raise ValueError(f"{step.folder} holds another run; give another --out, or delete that folder")
     return steps
 
 
-# %% ../../nbs/95_apps/cli.ipynb #96d6a2b4
+# %% ../../nbs/95_apps/cli.ipynb #93a667e8
 def train_with_progress(run: Run, packed: Path, device: str, init: Path | None) -> dict[str, Any]:
     """Train a planned run under a progress bar; its budget."""
     from tqdm import tqdm
@@ -331,14 +332,14 @@ def train_with_progress(run: Run, packed: Path, device: str, init: Path | None) 
 
     with tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}") as bar:
 
-        def say(share: float, text: str) -> None:
+        def say(fraction: float, text: str) -> None:
             bar.set_postfix_str(f"{run.row}, {text}")
-            bar.update(round(100 * share) - bar.n)
+            bar.update(round(100 * fraction) - bar.n)
 
         return train_planned(run.folder, packed, device, init or "", say=say)
 
 
-# %% ../../nbs/95_apps/cli.ipynb #289afaca
+# %% ../../nbs/95_apps/cli.ipynb #27b1b471
 @app.command()
 def train(
     row: Annotated[str, typer.Argument(help="a row of the study, e.g. baseline or adv")],
@@ -351,9 +352,10 @@ def train(
         bool, typer.Option("--no-test-split", help="train on all of data that brings no test split of its own")
     ] = False,
     former_whole: Annotated[bool, typer.Option("--all", hidden=True)] = False,
-    start: Annotated[
+    init_from: Annotated[
         Path | None, typer.Option(help="pretraining: folder of a finished run, whose weights to initialize with")
     ] = None,
+    former_init_from: Annotated[Path | None, typer.Option("--start", hidden=True)] = None,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="folder for weights and history")] = Path("results/trained"),
     settings: Settings = None,
@@ -366,20 +368,21 @@ def train(
     from advdepth_nb.systems.catalog import SYSTEMS
 
     whole = former("--all", "--no-test-split", former_whole) or whole
+    init_from = former("--start", "--init-from", former_init_from) or init_from
     if seed < 0:
         raise ValueError(f"--seed must be at least 0, not {seed}")
     plan = make_plan(study, scale, recipe, [seed], [row], data, device, out, parse_settings(settings))
     held = {"split": "all"} if whole else {}
     runs = {r.row: replace(r, data={**r.data, **held}, folder=out / r.row) for r in plan.runs}
-    init = weights_in(start) if start else plan.runs[-1].init
+    init = weights_in(init_from) if init_from else plan.runs[-1].init
     run = replace(runs[plan.runs[-1].row], folder=out, init=init)
-    first = runs[run.experiment.start] if run.experiment.start and not start else None
+    first = runs[run.experiment.init_from] if run.experiment.init_from and not init_from else None
     if first:
         typer.echo(
             f"at scale '{scale}' row '{row}' is pretrained as row '{first.row}', so that is trained first, in "
-            f"{first.folder}; --start FOLDER takes the weights of a finished run, --set start='' random ones"
+            f"{first.folder}; --init-from FOLDER takes the weights of a finished run, --set init_from='' random ones"
         )
-    steps = training_steps(run, first, start)
+    steps = training_steps(run, first, init_from)
     packed = SYSTEMS[run.experiment.system].data_file(run.experiment, plan.data, typer.echo, "train" if whole else "")
     for step, begin in steps:
         step.write()

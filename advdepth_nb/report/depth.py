@@ -267,19 +267,19 @@ def _draw_published(ax: Axes) -> None:
     ax.title.set_fontsize(9)
 
 
-# %% ../../nbs/90_report/depth.ipynb #932f491d
+# %% ../../nbs/90_report/depth.ipynb #4243f027
 def responses(records: Records) -> pd.DataFrame:
-    """One line a run whose weight came from a share: term, share, weight, seed, rmse; empty for other studies.
+    """One line a run whose weight came from a gradient fraction: term, grad_fraction, weight, seed, rmse; empty for other studies.
 
-    `alone` is the RMSE of the row without any share, with the same seed.
+    `alone` is the RMSE of the row without any of these terms, with the same seed.
     """
     rms = SYSTEMS["depth"].summary(records.images, first_protocol(records)).set_index(["row", "seed"])["rmse"]
     lines = []
     for run in records.runs[records.runs["row"].isin(network_rows(records))].itertuples():
-        for term, share in _told(run.folder, "model.json")["experiment"].get("shares", {}).items():
+        for term, fraction in _told(run.folder, "model.json")["experiment"].get("grad_fractions", {}).items():
             weight, alone = _told(run.folder, "weights.json")[term], rms.get(("log_depth", run.seed), np.nan)
-            lines.append((term, share, weight, run.seed, rms[run.row, run.seed], alone, run.gan_health))
-    return pd.DataFrame(lines, columns=["term", "share", "weight", "seed", "rmse", "alone", "gan_health"])
+            lines.append((term, fraction, weight, run.seed, rms[run.row, run.seed], alone, run.gan_health))
+    return pd.DataFrame(lines, columns=["term", "grad_fraction", "weight", "seed", "rmse", "alone", "gan_health"])
 
 
 def _told(folder: str, name: str) -> dict[str, Any]:
@@ -293,11 +293,11 @@ def plot_responses(table: pd.DataFrame) -> Figure:
         1, len(terms), figsize=(2.9 * len(terms), 2.9), sharey=True, layout="constrained", squeeze=False
     )
     for ax, term in zip(axes[0], terms):
-        part = table[table["term"] == term].sort_values("share")
+        part = table[table["term"] == term].sort_values("grad_fraction")
         for valid, marker in ((True, "o"), (False, "x")):
             some = part[(part["gan_health"] == "") == valid]
-            ax.plot(some["share"], some["rmse"], marker, color="0.65", ms=4)
-        ax.plot(part.groupby("share")["rmse"].mean(), "o-", color="C0", ms=5)
+            ax.plot(some["grad_fraction"], some["rmse"], marker, color="0.65", ms=4)
+        ax.plot(part.groupby("grad_fraction")["rmse"].mean(), "o-", color="C0", ms=5)
         ax.axhline(part["alone"].mean(), color="0.4", lw=1, ls="--")
         ax.set(xlabel="gradient fraction, at first", title=term, xlim=(0, 1))
         ax.title.set_fontsize(10)
@@ -315,16 +315,16 @@ def write_weights(
 
     A trial that failed a GAN health check cannot be chosen. Nothing is written if a term had fewer trials or seeds.
     """
-    path, tried = Path(folder) / "weights.json", table.groupby("term")["share"].nunique()
-    if tried.nunique() > 1 or table.groupby(["term", "share"])["seed"].nunique().nunique() > 1:
+    path, tried = Path(folder) / "weights.json", table.groupby("term")["grad_fraction"].nunique()
+    if tried.nunique() > 1 or table.groupby(["term", "grad_fraction"])["seed"].nunique().nunique() > 1:
         path.unlink(missing_ok=True)
         told = ", ".join(f"{term} {len(part)}" for term, part in table.groupby("term"))
         return f"No weights are chosen, since terms had unequal numbers of runs ({told}); run the same command again."
-    fair = table.groupby(["term", "share"])["gan_health"].transform("max") == ""  # with every seed
-    mean = table[fair].groupby(["term", "share"])[["weight", "rmse"]].mean().reset_index()
+    fair = table.groupby(["term", "grad_fraction"])["gan_health"].transform("max") == ""  # with every seed
+    mean = table[fair].groupby(["term", "grad_fraction"])[["weight", "rmse"]].mean().reset_index()
     best = mean.loc[mean.groupby("term")["rmse"].idxmin()].set_index("term")["weight"]
     chosen = {f"losses.{term}": f"{weight:.4g}" for term, weight in best.items()}
-    trials = {f"trials.{term}": str(tried[term]) for term in best.index}
+    trials = {f"n_trials.{term}": str(tried[term]) for term in best.index}
     write_json(path, {"chosen_on": chosen_on, **chosen, **trials})
     none = ", ".join(term for term in tried.index if term not in best.index)
     said = f"{path.name}: the best of {tried.iloc[0]} trials for {', '.join(best.index)}."

@@ -85,10 +85,10 @@ class Page:
         return "\n\n".join(filter(None, [f"## {self.heading}" if self.heading else "", self.text]))
 
 
-# %% ../../nbs/90_report/page.ipynb #8651b677
+# %% ../../nbs/90_report/page.ipynb #8a89e749
 BUDGET = {
     "images": "images", "generator_steps": "G steps", "discriminator_steps": "D steps", "teraflops": "TFLOP",
-    "seconds": "seconds", "peak_memory_mb": "peak MB", "trials": "trials",
+    "seconds": "seconds", "peak_memory_mb": "peak MB", "n_trials": "trials",
 }  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def row_order(rows: Sequence[str], study: str) -> list[str]:
 def network_rows(records: Records, protocol: str = "") -> list[str]:
     """Complete rows of the table itself, without its references, in order; those under a protocol, if one is given."""
     study, images = study_of(records), records.images
-    aside = {**STUDIES[study].references, **STUDIES[study].starts}
+    aside = {**STUDIES[study].references, **STUDIES[study].pretraining}
     rows = images["row"] if not protocol else images.loc[images["protocol"] == protocol, "row"]
     return [r for r in row_order(rows.unique(), study) if r not in aside]
 
@@ -150,7 +150,7 @@ def ours(records: Records) -> pd.DataFrame:
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
 
 
-# %% ../../nbs/90_report/page.ipynb #12808dd6
+# %% ../../nbs/90_report/page.ipynb #46facd26
 def _number(value: float) -> str:
     """Three decimals, or one from ten upwards."""
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.1f}"
@@ -222,7 +222,7 @@ def unequal(records: Records, protocol: str) -> str:
     """
     table = ours(records)
     table = table[table["row"].isin(network_rows(records, protocol))].drop_duplicates("row").set_index("row")
-    compared = {"images": 1.0, "generator_steps": 1.0, "teraflops": 1.01, "trials": 1.0}
+    compared = {"images": 1.0, "generator_steps": 1.0, "teraflops": 1.01, "n_trials": 1.0}
     ratios = {name: table[name].max() / table[name].min() for name, limit in compared.items()
               if table[name].min() > 0 and table[name].max() > limit * table[name].min()}  # fmt: skip
     if not ratios:
@@ -259,7 +259,7 @@ def _runs(records: Records, protocol: str) -> pd.DataFrame:
     return records.runs[records.runs["row"].isin(network_rows(records, protocol))]
 
 
-# %% ../../nbs/90_report/page.ipynb #b33588e7
+# %% ../../nbs/90_report/page.ipynb #cdb26eae
 def scale_fact(records: Records, protocol: str) -> str:
     """The scale; and that a smoke run shows nothing, declared or for want of test images."""
     scale, system, test = records.runs["scale"].iloc[0], system_of(records), _test_set(records, protocol)
@@ -304,7 +304,7 @@ def left_out_fact(records: Records, protocol: str) -> str:
 def pretraining_fact(records: Records, protocol: str) -> str:
     """From the weights of which row the others start."""
     declared = STUDIES[study_of(records)].all
-    names = sorted(set(_runs(records, protocol)["start"]) - {""})
+    names = sorted(set(_runs(records, protocol)["init_from"]) - {""})
     told = {name: (declared[name].__doc__ or "").strip().rstrip(".") for name in names}
     sentences = (f"`{name}` ({what[:1].lower()}{what[1:]})." for name, what in told.items())
     return " ".join(f"Pretraining: rows start from the weights of {sentence}" for sentence in sentences)
@@ -336,7 +336,7 @@ def missing_fact(records: Records, protocol: str) -> str:
 
 def published_fact(records: Records, protocol: str) -> str:
     """Where the rows marked [published] are from."""
-    return STUDIES[study_of(records)].printed
+    return STUDIES[study_of(records)].published_note
 
 
 FACTS = (

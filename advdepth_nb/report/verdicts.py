@@ -33,7 +33,7 @@ __all__ = [
     "weigh",
     "judged_metrics",
     "unreferenced",
-    "unfair_rows",
+    "invalid_rows",
     "plot_forest",
     "weigh_all",
     "write_verdicts",
@@ -50,11 +50,11 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #ba8aebaa
+# %% ../../nbs/90_report/verdicts.ipynb #6398bb2b
 def weigh(
     records: Records,
     protocol: str,
-    margin: float = 0.01,  # of equivalence, as a share of the reference's value
+    margin: float = 0.01,  # of equivalence, as a fraction of the reference's value
     alpha: float = 0.05,
 ) -> pd.DataFrame:
     """`evidence` for every row under one protocol against its reference, named in a column of its own.
@@ -67,13 +67,13 @@ def weigh(
     rows = {row for reference, compared in groups for row in (reference, *compared)}
     images = records.images[(records.images["protocol"] == protocol) & records.images["row"].isin(rows)]
     _check_seeds(images, groups)
-    unfair, tables = {r: why for r, why in unfair_rows(records).items() if r in rows}, []
+    invalid, tables = {r: why for r, why in invalid_rows(records).items() if r in rows}, []
     for reference, compared in groups:
         placebo = {row: [p for p, of in study.placebos.items() if of == row and p in compared] for row in compared}
         table = evidence(
             images, reference, compared, judged_metrics(records, protocol), protocol, margin=margin,
             alpha=alpha / len(groups), placebo={row: names for row, names in placebo.items() if names},
-            pooling=getattr(system.protocol(protocol), "pooling", "per_image"), invalid=unfair,
+            pooling=getattr(system.protocol(protocol), "pooling", "per_image"), invalid=invalid,
         )  # fmt: skip
         tables.append(_without_placebo(table, study, placebo).assign(reference=reference))
     table = pd.concat(tables, ignore_index=True)
@@ -138,8 +138,8 @@ def unreferenced(records: Records, protocol: str) -> str:
     )  # fmt: skip
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #1be2dfa3
-def unfair_rows(records: Records) -> dict[str, str]:
+# %% ../../nbs/90_report/verdicts.ipynb #13b6a75c
+def invalid_rows(records: Records) -> dict[str, str]:
     """Rows with a run that failed a GAN health check, and why."""
     runs = records.runs[records.runs["gan_health"] != ""]
     return {
@@ -148,7 +148,7 @@ def unfair_rows(records: Records) -> dict[str, str]:
     }  # fmt: skip
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #1877be60
+# %% ../../nbs/90_report/verdicts.ipynb #3666a922
 COLORS = {
     "helps": "#1b7837", "hurts": "#b2182b", "equivalent": "#2166ac", "no evidence": "0.45", "regularisation": "#e08214",
     "invalid": "0.75",
@@ -164,7 +164,7 @@ def plot_forest(
     metric = metric or table.loc[table["endpoint"] == "primary", "metric"].iloc[0]
     part = table[table["metric"] == metric].reset_index(drop=True)
     whole, unit = part["reference_value"].abs() / 100, ", %"
-    if not (whole > 0).all():  # no share of nothing
+    if not (whole > 0).all():  # no fraction of nothing
         whole, unit = 1 + 0 * whole, ""
     if ax is None:
         _, ax = plt.subplots(figsize=(8, 0.9 + 0.34 * len(part)), layout="constrained")
@@ -288,16 +288,16 @@ def forests(records: Records, judged: Mapping[str, pd.DataFrame | str]) -> dict[
     return figures
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #a4e2cd5a
+# %% ../../nbs/90_report/verdicts.ipynb #0b3dcdfa
 @dataclass(frozen=True, eq=False)
 class Effect:
     """What an adversary does under one constraint, and by how much that differs from the weakest constraint."""
 
     constraint: str
-    player: str
+    adversary: str
     effect: Interval  # of the metric, against no adversary under the same constraint
     change: Interval | None  # of that effect, against the weakest constraint
-    unfair: str  # why a row behind it is invalid; "" if none is
+    invalid: str  # why a row behind it is invalid; "" if none is
 
 
 def shared_images(records: Records, protocol: str, metric: str) -> tuple[pd.DataFrame, str]:
@@ -326,16 +326,16 @@ def effects(records: Records, protocol: str, metric: str = "") -> list[Effect]:
     scores = tabulate(shared_images(records, protocol, metric)[0], protocol)
     pooling = getattr(system.protocol(protocol), "pooling", "per_image")
     row_of = {pair: row for row, pair in study.axes.items()}
-    first, bad, found, weakest = next(iter(study.axes.values()))[0], unfair_rows(records), [], {}
-    for (constraint, player), row in row_of.items():
-        if player == "none":
+    first, bad, found, weakest = next(iter(study.axes.values()))[0], invalid_rows(records), [], {}
+    for (constraint, adversary), row in row_of.items():
+        if adversary == "none":
             continue
         difference = paired(scores, row, row_of[constraint, "none"], metric, pooling).influence
-        weakest.setdefault(player, difference)
-        change = None if constraint == first else crossed_interval(difference - weakest[player])
-        behind = [row, row_of[constraint, "none"], row_of[first, player], row_of[first, "none"]]
-        unfair = next((f"{r}: {bad[r]}" for r in behind if r in bad), "")
-        found.append(Effect(constraint, player, crossed_interval(difference), change, unfair))
+        weakest.setdefault(adversary, difference)
+        change = None if constraint == first else crossed_interval(difference - weakest[adversary])
+        behind = [row, row_of[constraint, "none"], row_of[first, adversary], row_of[first, "none"]]
+        invalid = next((f"{r}: {bad[r]}" for r in behind if r in bad), "")
+        found.append(Effect(constraint, adversary, crossed_interval(difference), change, invalid))
     return found
 
 
@@ -346,11 +346,11 @@ def interactions(found: Sequence[Effect], alpha: float = 0.05) -> pd.DataFrame:
     """
     changed = [e for e in found if e.change is not None]
     table = pd.DataFrame(
-        {"player": e.player, "constraint": e.constraint, "change": float(e.change.estimate),
-         "low": float(e.change.low), "high": float(e.change.high), "p": float(e.change.p), "unfair": e.unfair}
+        {"adversary": e.adversary, "constraint": e.constraint, "change": float(e.change.estimate),
+         "low": float(e.change.low), "high": float(e.change.high), "p": float(e.change.p), "invalid": e.invalid}
         for e in changed
     )  # fmt: skip
-    valid = table["unfair"] == ""
+    valid = table["invalid"] == ""
     table["p_holm"] = holm(table["p"].where(valid).to_numpy())
     word = np.where(table["p_holm"] < alpha, "interaction", "no evidence")
     return table.assign(word=np.where(valid, word, "invalid"))
@@ -362,13 +362,15 @@ def plot_effects(found: Sequence[Effect], label: str, ax: Axes | None = None) ->
     Crossed out: a row behind the point is invalid.
     """
     ax = ax or plt.subplots(figsize=(7, 3.4), layout="constrained")[1]
-    constraints, players = (list(dict.fromkeys(x)) for x in ([e.constraint for e in found], [e.player for e in found]))
-    for i, player in enumerate(players):
-        part = [e for e in found if e.player == player]
-        x = [constraints.index(e.constraint) + 0.12 * (i - (len(players) - 1) / 2) for e in part]
+    constraints, adversaries = (
+        list(dict.fromkeys(x)) for x in ([e.constraint for e in found], [e.adversary for e in found])
+    )
+    for i, adversary in enumerate(adversaries):
+        part = [e for e in found if e.adversary == adversary]
+        x = [constraints.index(e.constraint) + 0.12 * (i - (len(adversaries) - 1) / 2) for e in part]
         y, low, high = (np.array([getattr(e.effect, k) for e in part]) for k in ("estimate", "low", "high"))
-        ax.errorbar(x, y, [y - low, high - y], fmt="o-", lw=1.2, ms=5, capsize=2, color=f"C{i}", label=player)
-        spoilt = [k for k, e in enumerate(part) if e.unfair]
+        ax.errorbar(x, y, [y - low, high - y], fmt="o-", lw=1.2, ms=5, capsize=2, color=f"C{i}", label=adversary)
+        spoilt = [k for k, e in enumerate(part) if e.invalid]
         ax.plot([x[k] for k in spoilt], y[spoilt], "x", color="0.6", ms=11, zorder=5)
     ax.axhline(0, color="0.3", lw=1)
     ax.set(xticks=range(len(constraints)), xticklabels=constraints, xlabel="terms up to, from weak to strong")
@@ -378,7 +380,7 @@ def plot_effects(found: Sequence[Effect], label: str, ax: Axes | None = None) ->
     return ax
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #85708a28
+# %% ../../nbs/90_report/verdicts.ipynb #b16261c7
 def write_interactions(records: Records, folder: Path | str) -> str:
     """`interactions.csv` of a crossed study, primary endpoints under its first protocol; returns it in Markdown.
 
@@ -408,8 +410,8 @@ def write_interactions(records: Records, folder: Path | str) -> str:
 def _interaction_in_words(line: Any, label: str) -> str:
     """A line of `interactions` as a sentence on the metric named `label`."""
     interval = f"({line.low:+.3g} to {line.high:+.3g}; p {line.p_holm:.2g} after Holm)"
-    told = line.unfair or f"its effect on {label} changes by {line.change:+.3g} {interval}"
-    return f"`{line.player}` with terms up to {line.constraint}: **{line.word}**, {told}."
+    told = line.invalid or f"its effect on {label} changes by {line.change:+.3g} {interval}"
+    return f"`{line.adversary}` with terms up to {line.constraint}: **{line.word}**, {told}."
 
 
 def draw_axes(records: Records) -> dict[str, Figure]:

@@ -88,7 +88,7 @@ def by_metric(means: pd.DataFrame) -> pd.DataFrame:
     return numbers.stack("part", future_stack=True).T.dropna(axis="columns", how="all")
 
 
-# %% ../../nbs/85_study/evaluate.ipynb #eb1c5258
+# %% ../../nbs/85_study/evaluate.ipynb #a8f12b41
 def evaluate_run(
     folder: Path | str,
     data: Path | str,  # a packed file
@@ -106,10 +106,10 @@ def evaluate_run(
     with sole_writer(run.folder, say and partial(say, 0.0)):
         torch.set_num_threads(threads or torch.get_num_threads())
         net, e = load_model(folder)
-        data_set = SYSTEMS[e.system].dataset(data, "test" if e.scored_on == "test" else "train", e)
-        scored = data_set if e.scored_on == "test" else hold_out(data_set, e)[1]
+        data_set = SYSTEMS[e.system].dataset(data, "test" if e.eval_split == "test" else "train", e)
+        scored = data_set if e.eval_split == "test" else hold_out(data_set, e)[1]
         keys = {"study": run.study, "row": run.row, "seed": run.seed}
-        names = {"dataset": Path(data).stem, "split": e.scored_on}
+        names = {"dataset": Path(data).stem, "split": e.eval_split}
         table = evaluate_model(net, e, scored, protocols, flip, device, say, **keys, **names)
         write_atomically(run.folder / "images.parquet", lambda p: table.to_parquet(p))
         means = summaries(table, e.system)

@@ -39,15 +39,17 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/85_study/schedule.ipynb #a54496f7
+# %% ../../nbs/85_study/schedule.ipynb #129f2afc
 def progress_file(folder: Path | str) -> Callable[[float, str], None]:
     """A `say` for training that leaves its words where the command that started the notebook looks for them."""
-    return lambda share, text: write_json(Path(folder) / "progress.json", {"share": share, "text": text}) and None
+    return lambda fraction, text: (
+        write_json(Path(folder) / "progress.json", {"fraction": fraction, "text": text}) and None
+    )
 
 
 def scoring_progress(folder: Path | str) -> Callable[[float, str], None]:
     """A `say` for `evaluate_run`: the steps of the run, by which time is told, are all taken by then."""
-    return lambda share, text: progress_file(folder)(1.0, text)
+    return lambda fraction, text: progress_file(folder)(1.0, text)
 
 
 # %% ../../nbs/85_study/schedule.ipynb #a1e3b17c
@@ -97,7 +99,7 @@ class Kernels:
             os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
-# %% ../../nbs/85_study/schedule.ipynb #0df70916
+# %% ../../nbs/85_study/schedule.ipynb #e5dc2b1e
 class RunProgress:
     """Says where runs stand: a line for each stage of each run, and every 20 seconds, with the time that is left."""
 
@@ -131,12 +133,12 @@ def read_progress(run: Run) -> tuple[float, str]:
     """Fraction done and words of a run, from the file that its notebook writes."""
     try:
         told = json.loads((run.folder / "progress.json").read_text(encoding="utf-8"))
-        return told["share"], told["text"]
+        return told["fraction"], told["text"]
     except (FileNotFoundError, json.JSONDecodeError):
         return 0.0, "starting"
 
 
-# %% ../../nbs/85_study/schedule.ipynb #a2ecf37a
+# %% ../../nbs/85_study/schedule.ipynb #4f615894
 def run_one(
     plan: Plan,
     run: Run,
@@ -161,8 +163,8 @@ def run_one(
         "code": run.code,
     }  # fmt: skip
     if not trained:
-        begin = str(run.start.resolve()) if run.start else ""
-        execute_notebook("train", run.folder / "train.ipynb", {**common, "start": begin}, kernel)
+        begin = str(run.init_from.resolve()) if run.init_from else ""
+        execute_notebook("train", run.folder / "train.ipynb", {**common, "init_from": begin}, kernel)
         # The weights are saved; the optimisers' state is three times as large. Only now: a kill before goes on from it.
         (run.folder / "checkpoint.pt").unlink(missing_ok=True)
     scoring_progress(run.folder)(0, "scoring")  # the kernel takes seconds to start
@@ -217,7 +219,7 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None]) -> dict[Run, st
     packed = packed_files(plan, say)
     for task, e in {r.experiment.task: r.experiment for r in waiting}.items():
         SYSTEMS[e.system].dataset(packed[task], "train", e)  # refuses a file without one
-    scored = {r.experiment.task: r.experiment for r in waiting if r.experiment.scored_on == "test"}
+    scored = {r.experiment.task: r.experiment for r in waiting if r.experiment.eval_split == "test"}
     for task, e in scored.items():  # what cannot be scored is not trained
         SYSTEMS[e.system].protocols_for(e, SYSTEMS[e.system].dataset(packed[task], "test", e))
     return _run_all(plan, waiting, packed, jobs, say)
@@ -231,7 +233,7 @@ def _run_all(
     todo, running, failed = list(waiting), {}, {}
     try:
         while todo or running:
-            for run in [r for r in todo if any(r.start == f.folder for f in failed)]:
+            for run in [r for r in todo if any(r.init_from == f.folder for f in failed)]:
                 todo.remove(run)
                 failed[run] = "it begins from the weights of a run that failed"
             if not running:
@@ -259,7 +261,7 @@ def _run_all(
 def _ready(todo: Sequence[Run], running: Mapping[Run, Any]) -> list[Run]:
     """The runs that need not wait for another one's weights."""
     unfinished = {r.folder for r in (*todo, *running)}
-    return [r for r in todo if r.start not in unfinished]
+    return [r for r in todo if r.init_from not in unfinished]
 
 
 def _run_in_a_kernel(

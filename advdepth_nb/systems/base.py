@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/80_systems/base.ipynb #c2849cac
+# %% ../../nbs/80_systems/base.ipynb #b1c4d562
 def data_root() -> Path:
     """Where packed files are kept: $ADVDEPTH_DATA, or `data/` below the current folder."""
     return Path(os.environ.get("ADVDEPTH_DATA", "data"))
@@ -128,9 +128,9 @@ class System:
         """Refuse what cannot work before anything is rendered or trained; ValueError in one sentence."""
         if "adversarial" in e.losses:
             smallest = Adversary(replace(e.adversary, width=1), *self.channels(e)).network.minimum
-            if min(e.judged) < smallest:
+            if min(e.discriminator_size) < smallest:
                 raise ValueError(
-                    f"row '{e.row}' shows its discriminator maps of {e.judged[0]}x{e.judged[1]}, but "
+                    f"row '{e.row}' shows its discriminator maps of {e.discriminator_size[0]}x{e.discriminator_size[1]}, but "
                     f"{e.adversary.n_layers} layers need {smallest} pixels a side; use a larger scale, or "
                     f"--set adversary.n_layers={max(1, e.adversary.n_layers - 1)}"
                 )

@@ -89,7 +89,7 @@ class DepthPredictor(Predictor):
         return [save_depth(made, folder / f"{name}_depth.png"), coloured]
 
 
-# %% ../../nbs/80_systems/depth.ipynb #d0a3c7ba
+# %% ../../nbs/80_systems/depth.ipynb #6bae86e5
 class DepthSystem(System):
     """Hu et al.'s network, supervised by measured depth."""
 
@@ -167,7 +167,7 @@ class DepthSystem(System):
 
     def batch_task(self, e: DepthExperiment, net: nn.Module) -> SupervisedDepth:
         losses = {name: loss for name, loss in depth_losses(e.recipe).items() if name in e.losses}
-        augment = replace(AUGMENT[e.augment], frame=e.frame, crop=e.crop, target=e.judged)
+        augment = replace(AUGMENT[e.augment], frame=e.frame, crop=e.crop, target=e.discriminator_size)
         return SupervisedDepth(net, losses, augment, e.adversary)
 
     def channels(self, e: DepthExperiment) -> tuple[int, int]:

@@ -22,9 +22,9 @@ __all__ = [
     "DEPTH_RECIPES",
     "DEPTH_SCALES",
     "SWEPT",
-    "SHARES",
+    "FRACTIONS",
     "CONSTRAINTS",
-    "PLAYERS",
+    "CROSSED_ADVERSARIES",
     "DEPTH_STUDIES",
     "DepthExperiment",
     "baseline",
@@ -40,13 +40,13 @@ __all__ = [
     "relativistic",
     "baseline_compute",
     "mean_depth",
-    "start",
+    "pretrain",
     "log_depth",
-    "start_held_out",
+    "pretrain_held_out",
 ]
 
 
-# %% ../../nbs/80_systems/depth_rows.ipynb #fb4edb51
+# %% ../../nbs/80_systems/depth_rows.ipynb #017fe598
 @dataclass(frozen=True, kw_only=True)
 class DepthExperiment(Experiment):
     """Depth from one picture, supervised by measured depth."""
@@ -82,7 +82,7 @@ class DepthExperiment(Experiment):
         return {*depth_losses(recipe), "adversarial"}
 
     @property
-    def judged(self) -> tuple[int, int]:
+    def discriminator_size(self) -> tuple[int, int]:
         """(H,W) of the map the network is trained against: half of what it sees."""
         return self.crop[0] // 2, self.crop[1] // 2
 
@@ -101,10 +101,10 @@ DEPTH_RECIPES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../../nbs/80_systems/depth_rows.ipynb #6dd954f3
+# %% ../../nbs/80_systems/depth_rows.ipynb #3f98923f
 _DECAY = dict(
     network="depthnet", encoder="tf_efficientnet_lite0", pretrained="package", frozen_norm=True,
-    lr=2e-3, encoder_lr=0.5, lr_schedule="cosine", lr_warmup=0.1, start="start",
+    lr=2e-3, encoder_lr=0.5, lr_schedule="cosine", lr_warmup=0.1, init_from="pretrain",
 )  # fmt: skip
 DEPTH_SCALES: dict[str, dict[str, Any]] = {
     "smoke": dict(
@@ -127,7 +127,7 @@ DEPTH_SCALES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-# %% ../../nbs/80_systems/depth_rows.ipynb #ee2169ee
+# %% ../../nbs/80_systems/depth_rows.ipynb #c031ccd0
 def baseline(scale: str, recipe: str) -> Experiment:
     """Hu et al.'s three terms: the row that every other one is measured against."""
     terms = {"log_depth": 1.0, "gradient": 1.0, "surface_normal": 1.0}
@@ -186,24 +186,24 @@ def adv_conditional(scale: str, recipe: str) -> Experiment:
 def relativistic(scale: str, recipe: str) -> Experiment:
     """A game with a proof of convergence (Huang et al. 2024): relativistic, R1 and R2, no history buffer."""
     e = adv(scale, recipe)
-    player = replace(e.adversary, objective="relativistic", norm="instance", halve_d_loss=False, pool_size=0)
-    return replace(e, adversary=replace(player, r1=0.1, r2=0.1))
+    rules = replace(e.adversary, objective="relativistic", norm="instance", halve_d_loss=False, pool_size=0)
+    return replace(e, adversary=replace(rules, r1=0.1, r2=0.1))
 
 
 def baseline_compute(scale: str, recipe: str) -> Experiment:
     """Control of `adv`: the baseline, given the adversary's floating-point operations as more steps of its own."""
-    return replace(baseline(scale, recipe), compensate=True)
+    return replace(baseline(scale, recipe), match_compute=True)
 
 
 def mean_depth(scale: str, recipe: str) -> Experiment:
     """What is known without looking: the per-pixel mean of the training depth. Any network has to beat it."""
-    return replace(baseline(scale, recipe), network="mean_depth", losses={}, adversary=None, start="")
+    return replace(baseline(scale, recipe), network="mean_depth", losses={}, adversary=None, init_from="")
 
 
-def start(scale: str, recipe: str) -> Experiment:
+def pretrain(scale: str, recipe: str) -> Experiment:
     """Pretraining, one for all rows of a seed: squared error alone, no row's own term, at a rate that never falls."""
     e = configure(DepthExperiment, {"euclidean": 1.0}, DEPTH_RECIPES[recipe], DEPTH_SCALES[scale])
-    steady = replace(e, start="", adversary=None, lr=2e-3, lr_schedule="constant", lr_warmup=0.1)
+    steady = replace(e, init_from="", adversary=None, lr=2e-3, lr_schedule="constant", lr_warmup=0.1)
     return replace(steady, **DEPTH_SCALES[scale].get("pretraining", {}))
 
 
@@ -211,56 +211,56 @@ def _instead_of_log_depth(term: str, e: Experiment) -> dict[str, float]:
     return {term if name == "log_depth" else name: weight for name, weight in e.losses.items()}
 
 
-# %% ../../nbs/80_systems/depth_rows.ipynb #c5f07bdc
+# %% ../../nbs/80_systems/depth_rows.ipynb #3947991d
 SWEPT = ("gradient", "surface_normal", "ssim_depth", "adversarial")
-SHARES = (0.03, 0.1, 0.3, 0.6)
+FRACTIONS = (0.03, 0.1, 0.3, 0.6)
 
 
 def log_depth(scale: str, recipe: str) -> Experiment:
-    """The logarithmic term alone: what every share is a share beside."""
+    """The logarithmic term alone: what every other term's fraction of the gradient stands beside."""
     e = configure(DepthExperiment, {"log_depth": 1.0}, DEPTH_RECIPES[recipe], DEPTH_SCALES[scale])
-    return replace(e, scored_on="validation")
+    return replace(e, eval_split="validation")
 
 
-def start_held_out(scale: str, recipe: str) -> Experiment:
-    """`start` without the scenes that judge the shares."""
-    return replace(start(scale, recipe), scored_on="validation")
+def pretrain_held_out(scale: str, recipe: str) -> Experiment:
+    """`pretrain` without the scenes that choose the fractions."""
+    return replace(pretrain(scale, recipe), eval_split="validation")
 
 
-def _of_share(term: str, share: float) -> Row:
+def _of_fraction(term: str, fraction: float) -> Row:
     def row(scale: str, recipe: str) -> Experiment:
         e = log_depth(scale, recipe)
-        return replace(e, losses={**e.losses, term: 1.0}, shares={term: share})
+        return replace(e, losses={**e.losses, term: 1.0}, grad_fractions={term: fraction})
 
-    row.__doc__ = f"{term} with {share:.0%} of the gradient, beside the logarithmic term."
+    row.__doc__ = f"{term} with {fraction:.0%} of the gradient, beside the logarithmic term."
     return row
 
 
-# %% ../../nbs/80_systems/depth_rows.ipynb #800b85f7
+# %% ../../nbs/80_systems/depth_rows.ipynb #7eda421b
 CONSTRAINTS = {
     "depth": {"log_depth": 1.0},
     "gradient": {"log_depth": 1.0, "gradient": 1.0},
     "normal": {"log_depth": 1.0, "gradient": 1.0, "surface_normal": 1.0},
 }
-PLAYERS = {"none": baseline, "lsgan": adv, "conditional": adv_conditional, "relativistic": relativistic}
+CROSSED_ADVERSARIES = {"none": baseline, "lsgan": adv, "conditional": adv_conditional, "relativistic": relativistic}
 
 
-def _constrained(constraint: str, player: str) -> Row:
+def _constrained(constraint: str, adversary: str) -> Row:
     def row(scale: str, recipe: str) -> Experiment:
-        e = PLAYERS[player](scale, recipe)
+        e = CROSSED_ADVERSARIES[adversary](scale, recipe)
         return replace(e, losses={**CONSTRAINTS[constraint], **only_adversarial(e)})
 
-    row.__doc__ = f"Terms up to {constraint}, adversary: {player}."
+    row.__doc__ = f"Terms up to {constraint}, adversary: {adversary}."
     return row
 
 
-# %% ../../nbs/80_systems/depth_rows.ipynb #c12587ed
+# %% ../../nbs/80_systems/depth_rows.ipynb #5ac103cd
 DEPTH_STUDIES: dict[str, Study] = {
     "table1": Study(
         "depth", "report", "rooms",
         rows=named(baseline, adv, adv_ssim, sqrt_adv, balanced_adv_ssim, balanced_adv, ssim, balanced_ssim),
-        references=named(mean_depth), starts=named(start),
-        beside=named(sqrel_adv, adv_conditional, relativistic, baseline_compute)
+        references=named(mean_depth), pretraining=named(pretrain),
+        on_request=named(sqrel_adv, adv_conditional, relativistic, baseline_compute)
         | placebos(named(adv), "frozen", "detached", "random")
         | {"adv_shuffled": placebo("shuffled", "adv_conditional", adv_conditional)},
         placebos={
@@ -270,14 +270,14 @@ DEPTH_STUDIES: dict[str, Study] = {
             "The discriminator sees predictions that were rounded and given noise as measured depth is (`requantize`), "
             "which the text of Mehrzadeh et al. 2019 does not mention; without it, smoothness alone tells them apart."
         )},
-        printed="Rows marked [published] are printed in Mehrzadeh et al. 2019, on NYU Depth v2 (their own and Hu et "
+        published_note="Rows marked [published] are printed in Mehrzadeh et al. 2019, on NYU Depth v2 (their own and Hu et "
         "al.'s with SENet-154).",
     ),
     "weights": Study(
-        "depth", "report", "rooms", references={}, starts={"start": start_held_out},
+        "depth", "report", "rooms", references={}, pretraining={"pretrain": pretrain_held_out},
         rows={"log_depth": log_depth} | {
-            f"{term}_{100 * share:.0f}": _of_share(term, share) for term in SWEPT for share in SHARES
+            f"{term}_{100 * fraction:.0f}": _of_fraction(term, fraction) for term in SWEPT for fraction in FRACTIONS
         },
     ),
-    "constraint": crossed("depth", "report", "rooms", CONSTRAINTS, PLAYERS, _constrained, starts=named(start)),
+    "constraint": crossed("depth", "report", "rooms", CONSTRAINTS, CROSSED_ADVERSARIES, _constrained, pretraining=named(pretrain)),
 }  # fmt: skip

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/80_systems/experiments.ipynb #3eac171d
+# %% ../../nbs/80_systems/experiments.ipynb #d4e4b784
 @dataclass(frozen=True)
 class World:
     """How much of a synthetic world is rendered for a scale; ignored when real data is given."""
@@ -80,15 +80,19 @@ class Experiment:
     scale: str
     network: str
     world: World | None
-    start: str = ""  # the row whose weights, of the same seed, this one begins from; "": random or the encoder's own
+    init_from: str = (
+        ""  # the row whose weights, of the same seed, this one begins from; "": random or the encoder's own
+    )
     precision: str = "32-true"  # one of PRECISIONS, Lightning Fabric's names
     workers: int = 0  # processes that load data
     select: str = "last"  # or "best_val": the epoch with the lowest error on held-out training scenes
-    scored_on: str = "test"  # the split; or "validation": held-out training scenes, for choosing
-    validation: float = 0.1  # share of the training scenes held out for either
-    shares: Mapping[str, float] = field(default_factory=dict)  # term -> share of the gradient that sets its weight
-    trials: Mapping[str, float] = field(default_factory=dict)  # term -> weights tried before its own was chosen
-    compensate: bool = False  # no adversary, but its floating-point operations spent on more steps
+    eval_split: str = "test"  # the split; or "validation": held-out training scenes, for choosing
+    validation: float = 0.1  # fraction of the training scenes held out for either
+    grad_fractions: Mapping[str, float] = field(
+        default_factory=dict
+    )  # term -> fraction of the gradient, sets its weight
+    n_trials: Mapping[str, float] = field(default_factory=dict)  # term -> weights tried before its own was chosen
+    match_compute: bool = False  # no adversary, but its floating-point operations spent on more steps
 
     @classmethod
     def terms(cls, recipe: str) -> set[str]:
@@ -96,7 +100,7 @@ class Experiment:
         raise NotImplementedError
 
     @property
-    def judged(self) -> tuple[int, int]:
+    def discriminator_size(self) -> tuple[int, int]:
         """(H,W) of what the discriminator sees."""
         raise NotImplementedError
 
@@ -129,19 +133,19 @@ class Experiment:
             raise ValueError(f"the weight of {odd[0]} must be a finite number, not {self.losses[odd[0]]}")
         if self.select not in ("last", "best_val"):
             raise ValueError(f"select must be 'last' or 'best_val', not {self.select!r}")
-        if self.scored_on not in ("test", "validation"):
-            raise ValueError(f"scored_on must be 'test' or 'validation', not {self.scored_on!r}")
-        if self.scored_on == "validation" and self.select == "best_val":
-            raise ValueError("scenes that choose the epoch cannot judge it: set select='last', or scored_on='test'")
+        if self.eval_split not in ("test", "validation"):
+            raise ValueError(f"eval_split must be 'test' or 'validation', not {self.eval_split!r}")
+        if self.eval_split == "validation" and self.select == "best_val":
+            raise ValueError("scenes that choose the epoch cannot judge it: set select='last', or eval_split='test'")
         if not 0 < self.validation < 1:
-            raise ValueError(f"validation is a share of the scenes, above 0 and below 1, not {self.validation}")
-        if unknown := set(self.shares) - set(self.losses):
-            raise ValueError(f"a share of '{min(unknown)}', which this row does not have; add it to losses")
-        if any(not share > 0 for share in self.shares.values()) or not sum(self.shares.values()) < 1:
-            raise ValueError(f"shares must be above 0 and in all below 1, not {dict(self.shares)}")
-        if self.compensate and ("adversarial" in self.losses or self.adversary is None):
+            raise ValueError(f"validation is a fraction of the scenes, above 0 and below 1, not {self.validation}")
+        if unknown := set(self.grad_fractions) - set(self.losses):
+            raise ValueError(f"a gradient fraction of '{min(unknown)}', which this row does not have; add it to losses")
+        if any(not part > 0 for part in self.grad_fractions.values()) or not sum(self.grad_fractions.values()) < 1:
+            raise ValueError(f"grad_fractions must be above 0 and in all below 1, not {dict(self.grad_fractions)}")
+        if self.match_compute and ("adversarial" in self.losses or self.adversary is None):
             raise ValueError(
-                "compensate=True needs discriminator settings and no adversarial term: it spends a discriminator's "
+                "match_compute=True needs discriminator settings and no adversarial term: it spends a discriminator's "
                 "operations on more steps"
             )
         if not 0 <= self.lr_warmup < 1:
@@ -226,7 +230,7 @@ def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:
     return known[name]
 
 
-# %% ../../nbs/80_systems/experiments.ipynb #c88ffb82
+# %% ../../nbs/80_systems/experiments.ipynb #a9e3fd44
 Row = Callable[[str, str], Experiment]  # (scale, recipe) -> the row's configuration
 
 
@@ -239,10 +243,10 @@ def configure(
 ) -> Experiment:
     """An experiment with these terms: the recipe's fields, over them the scale's."""
     fields = {**recipe, **scale}
-    fields.pop("pretraining", None)  # is for `start`
-    width, player = fields.pop("discriminator_width", None), fields["adversary"]
-    if width and player:
-        fields["adversary"] = replace(player, width=width)
+    fields.pop("pretraining", None)  # is for the row `pretrain`
+    width, rules = fields.pop("discriminator_width", None), fields["adversary"]
+    if width and rules:
+        fields["adversary"] = replace(rules, width=width)
     return kind(losses=losses, **fields | changes)
 
 
@@ -267,7 +271,7 @@ def only_adversarial(e: Experiment) -> dict[str, float]:
     return {name: weight for name, weight in e.losses.items() if name == "adversarial"}
 
 
-# %% ../../nbs/80_systems/experiments.ipynb #a5b1cb31
+# %% ../../nbs/80_systems/experiments.ipynb #508d456e
 @dataclass(frozen=True)
 class Study:
     """Rows in the order of a table; references that stand above them; rows that are run on request only."""
@@ -277,12 +281,12 @@ class Study:
     data: str  # the world, if no data is given
     rows: Mapping[str, Row]
     references: Mapping[str, Row]  # computed, not trained
-    starts: Mapping[str, Row] = field(default_factory=dict)  # what rows may begin from
-    beside: Mapping[str, Row] = field(default_factory=dict)
-    placebos: Mapping[str, str] = field(default_factory=dict)  # row of `beside` -> the row whose placebo it is
+    pretraining: Mapping[str, Row] = field(default_factory=dict)  # what rows may begin from
+    on_request: Mapping[str, Row] = field(default_factory=dict)
+    placebos: Mapping[str, str] = field(default_factory=dict)  # row of `on_request` -> the row whose placebo it is
     axes: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # row -> what constrains it, and its adversary
     notes: Mapping[str, str] = field(default_factory=dict)  # recipe -> a sentence for the caption of its tables
-    printed: str = ""  # a sentence on the rows of the tables that are marked [published]
+    published_note: str = ""  # a sentence on the rows of the tables that are marked [published]
 
     @property
     def groups(self) -> dict[str, list[str]]:
@@ -298,7 +302,7 @@ class Study:
     @property
     def all(self) -> dict[str, Row]:
         """Every row of the study by name, in the order in which tables show them."""
-        return {**self.references, **self.starts, **self.rows, **self.beside}
+        return {**self.references, **self.pretraining, **self.rows, **self.on_request}
 
     @property
     def usual(self) -> list[str]:
@@ -327,11 +331,11 @@ def named(*rows: Row) -> dict[str, Row]:
 
 
 def crossed(
-    system: str, recipe: str, data: str, constraints: Mapping[str, Any], players: Mapping[str, Any],
+    system: str, recipe: str, data: str, constraints: Mapping[str, Any], adversaries: Mapping[str, Any],
     row: Callable[[str, str], Row], **keys: Any,
 ) -> Study:  # fmt: skip
     """Every constraint with every discriminator, by names like `gradient_lsgan`; `gradient` has none."""
-    pairs = {(c if p == "none" else f"{c}_{p}"): (c, p) for c in constraints for p in players}
+    pairs = {(c if p == "none" else f"{c}_{p}"): (c, p) for c in constraints for p in adversaries}
     return Study(system, recipe, data, {name: row(*pair) for name, pair in pairs.items()}, {}, axes=pairs, **keys)
 
 

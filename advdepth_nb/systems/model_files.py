@@ -23,7 +23,7 @@ from .experiments import Experiment, as_settings
 from ..core.files import write_atomically, write_json
 
 # %% auto #0
-__all__ = ["RUN_FORMAT", "damaged", "check_format", "save_model", "load_model", "begin_from"]
+__all__ = ["RUN_FORMAT", "damaged", "check_format", "save_model", "load_model", "initialize_from"]
 
 
 # %% ../../nbs/80_systems/model_files.ipynb #963062c0
@@ -66,7 +66,7 @@ def check_format(told: dict[str, Any], path: Path) -> None:
         )
 
 
-# %% ../../nbs/80_systems/model_files.ipynb #06a1bc37
+# %% ../../nbs/80_systems/model_files.ipynb #e30a6c00
 def save_model(net: nn.Module, e: Experiment, folder: Path) -> None:
     """`model.safetensors` and, beside it, `model.json`: how to build the network and normalize its images."""
     from safetensors.torch import save_file
@@ -103,13 +103,15 @@ def load_model(folder: Path | str) -> tuple[nn.Module, Experiment]:
     return net.eval(), e
 
 
-def begin_from(net: nn.Module, folder: Path | str) -> None:
+def initialize_from(net: nn.Module, folder: Path | str) -> None:
     """Give `net` the weights of a finished run, and how its images are normalised; refuses those of another network."""
     other = load_model(folder)[0]
     weights, ours = other.state_dict(), net.state_dict()
     odd = [n for n in {**weights, **ours} if n not in ours or n not in weights or ours[n].shape != weights[n].shape]
     if odd:
-        raise ValueError(f"{folder} holds weights of another network (see {odd[0]}); start from a run like this one")
+        raise ValueError(
+            f"{folder} holds weights of another network (see {odd[0]}); initialize from a run like this one"
+        )
     net.load_state_dict(weights)
     if encoder := encoder_of(net):
         encoder.normalize_by(**encoder_of(other).normalization)

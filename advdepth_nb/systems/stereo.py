@@ -37,7 +37,7 @@ from .stereo_rows import STEREO_RECIPES, STEREO_SCALES, STEREO_STUDIES, StereoEx
 __all__ = ["DEPTH_SCORES", "StereoDepth", "Rig", "StereoPredictor", "StereoSystem", "halved"]
 
 
-# %% ../../nbs/80_systems/stereo.ipynb #32ee187f
+# %% ../../nbs/80_systems/stereo.ipynb #514d3ed7
 class StereoDepth:
     """Left view in, both views' disparities out, self-supervised by the other view (Godard et al. 2017)."""
 
@@ -47,12 +47,12 @@ class StereoDepth:
         names: Sequence[str],  # of the terms
         augment: StereoAugment,
         size: tuple[int, int],  # (H,W) the network sees
-        ssim_share: float = 0.0,  # of the reconstruction term
+        ssim_weight: float = 0.0,  # of the reconstruction term
         outside: str = "copy",  # what the discriminator sees where the other view has nothing
         padding: str = "zeros",  # what the reconstruction term sees there
     ) -> None:
         self.net, self.names, self.augment, self.size = net, list(names), augment, size
-        self.ssim_share, self.outside, self.padding = ssim_share, outside, padding
+        self.ssim_weight, self.outside, self.padding = ssim_weight, outside, padding
 
     def prepare(self, raw: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         left, right = stereo_batch(raw["left"], raw["right"], self.augment, generator)
@@ -64,7 +64,7 @@ class StereoDepth:
         return self.net(batch["left"])
 
     def terms(self, prediction: list[Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return stereo_losses(prediction, batch["left"], batch["right"], self.names, self.ssim_share, self.padding)
+        return stereo_losses(prediction, batch["left"], batch["right"], self.names, self.ssim_weight, self.padding)
 
     def discriminator_inputs(
         self, prediction: list[Tensor], batch: Mapping[str, Tensor], generator: torch.Generator
@@ -126,7 +126,7 @@ class StereoPredictor(Predictor):
         return files + ([save_depth(self.depth(made), folder / f"{name}_depth.png")] if self.rig else [])
 
 
-# %% ../../nbs/80_systems/stereo.ipynb #84691439
+# %% ../../nbs/80_systems/stereo.ipynb #eb6d8f23
 DEPTH_SCORES = ("abs_rel", "rmse", "delta1")  # of a known rig; recorded with depth_ before them
 
 
@@ -198,13 +198,18 @@ class StereoSystem(System):
         if e.network == "mean_disparity":
             return MeanDisparity(e.size)
         net = StereoNet(
-            e.width, e.blocks, encoder=e.encoder or None, pretrained=e.pretrained, norm=e.norm, start=e.first
+            e.width,
+            e.num_blocks,
+            encoder=e.encoder or None,
+            pretrained=e.pretrained,
+            norm=e.norm,
+            start=e.init_disparity,
         )
         return net.to(memory_format=torch.channels_last)  # a seventh faster on a CPU
 
     def batch_task(self, e: StereoExperiment, net: nn.Module) -> StereoDepth:
         names = [name for name in e.losses if name != "adversarial"]
-        return StereoDepth(net, names, STEREO_AUGMENT[e.augment], e.size, e.ssim_share, e.outside, e.padding)
+        return StereoDepth(net, names, STEREO_AUGMENT[e.augment], e.size, e.ssim_weight, e.out_of_frame, e.padding)
 
     def channels(self, e: StereoExperiment) -> tuple[int, int]:
         if e.adversary.conditional:
@@ -246,7 +251,7 @@ class StereoSystem(System):
     def error(self, net: nn.Module, held_out: Dataset, e: StereoExperiment) -> float:
         """What training minimises, without an adversary: held-out pairs need no ground truth."""
         augment = STEREO_AUGMENT["none"]
-        task = StereoDepth(net, ["reconstruction"], augment, e.size, e.ssim_share, e.outside, e.padding)
+        task = StereoDepth(net, ["reconstruction"], augment, e.size, e.ssim_weight, e.out_of_frame, e.padding)
         total = 0.0
         for i in range(len(held_out)):
             raw = {k: held_out[i][k][None].to(device_of(net)) for k in ("left", "right")}

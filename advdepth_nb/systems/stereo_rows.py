@@ -22,7 +22,7 @@ __all__ = [
     "STEREO_RECIPES",
     "STEREO_SCALES",
     "STEREO_CONSTRAINTS",
-    "STEREO_PLAYERS",
+    "STEREO_CROSSED_ADVERSARIES",
     "STEREO_STUDIES",
     "StereoExperiment",
     "stereo_baseline",
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/80_systems/stereo_rows.ipynb #e20af1c4
+# %% ../../nbs/80_systems/stereo_rows.ipynb #39936543
 @dataclass(frozen=True, kw_only=True)
 class StereoExperiment(Experiment):
     """Disparity from the left picture, self-supervised by the right view."""
@@ -52,12 +52,12 @@ class StereoExperiment(Experiment):
     encoder: str  # any timm name; "": monodepth's own blocks
     pretrained: str  # source of that encoder's weights: none, auto, timm, package, or a path
     width: float  # multiple of monodepth's channels
-    blocks: int  # of stride 2, so that the sides are multiples of 2**blocks
+    num_blocks: int  # of stride 2, so that the sides are multiples of 2**blocks
     norm: str = "none"  # as monodepth; or "batch"
     size: tuple[int, int]  # (H,W) the network sees
-    first: float = 0.15  # disparity before training, fraction of the width; monodepth: half of the largest
-    ssim_share: float  # of the reconstruction term; 0: L1 alone
-    outside: str  # what the discriminator sees where the other view has nothing: "copy", "zeros" or "border"
+    init_disparity: float = 0.15  # disparity before training, fraction of the width; monodepth: half of the largest
+    ssim_weight: float  # of the reconstruction term; 0: L1 alone
+    out_of_frame: str  # what the discriminator sees where the other view has nothing: "copy", "zeros" or "border"
     padding: str = "zeros"  # what the reconstruction term sees there: black, as monodepth, or "border"
 
     def __post_init__(self) -> None:
@@ -65,17 +65,17 @@ class StereoExperiment(Experiment):
         check_source(self.pretrained)
         if self.pretrained != "none" and not self.encoder:
             raise ValueError(f"pretrained={self.pretrained} is for an encoder, and there is none; set encoder too")
-        if not 0 <= self.ssim_share <= 1:
-            raise ValueError(f"ssim_share must lie between 0 and 1, not {self.ssim_share}")
-        if self.outside not in ("copy", "zeros", "border"):
-            raise ValueError(f"outside must be 'copy', 'zeros' or 'border', not {self.outside!r}")
+        if not 0 <= self.ssim_weight <= 1:
+            raise ValueError(f"ssim_weight must lie between 0 and 1, not {self.ssim_weight}")
+        if self.out_of_frame not in ("copy", "zeros", "border"):
+            raise ValueError(f"out_of_frame must be 'copy', 'zeros' or 'border', not {self.out_of_frame!r}")
         if self.padding not in ("zeros", "border"):
             raise ValueError(f"padding must be 'zeros' or 'border', not {self.padding!r}")
         if self.norm not in ("none", "batch"):
             raise ValueError(f"norm must be 'none' or 'batch', not {self.norm!r}")
         if self.width <= 0:
             raise ValueError(f"width must be above 0, not {self.width}")
-        step = 32 if self.encoder else 2**self.blocks
+        step = 32 if self.encoder else 2**self.num_blocks
         if any(side < step or side % step for side in self.size):
             raise ValueError(f"size {self.size} must be multiples of {step}, for the halvings of the network")
 
@@ -84,42 +84,42 @@ class StereoExperiment(Experiment):
         return {*STEREO_TERMS, "adversarial"}
 
     @property
-    def judged(self) -> tuple[int, int]:
+    def discriminator_size(self) -> tuple[int, int]:
         """(H,W) of the views, as the network sees them."""
         return self.size
 
 
-# %% ../../nbs/80_systems/stereo_rows.ipynb #31df29d7
+# %% ../../nbs/80_systems/stereo_rows.ipynb #2615bcc8
 STEREO_RECIPES: dict[str, dict[str, Any]] = {
     "stereo_gan": dict(
         recipe="stereo_gan", epochs=50, batch=8, lr=1e-4, lr_schedule="halve", augment="stereo_gan",
-        adversary=ADVERSARIES["stereo_gan"], discriminator_first=True, ssim_share=0.0, outside="copy",
+        adversary=ADVERSARIES["stereo_gan"], discriminator_first=True, ssim_weight=0.0, out_of_frame="copy",
     ),
 }  # fmt: skip
 
 _STEREO = dict(network="stereonet", encoder="", pretrained="none")
 STEREO_SCALES: dict[str, dict[str, Any]] = {
     "smoke": _STEREO | dict(
-        scale="smoke", width=0.125, blocks=4, size=(64, 128), world=World(4, 2, 2, (64, 128), (64, 128)), epochs=2,
+        scale="smoke", width=0.125, num_blocks=4, size=(64, 128), world=World(4, 2, 2, (64, 128), (64, 128)), epochs=2,
         batch=4, lr=1e-3, discriminator_width=8,
     ),
     "quick": _STEREO | dict(
-        scale="quick", width=0.25, blocks=5, norm="batch", size=(64, 128), first=0.03,
+        scale="quick", width=0.25, num_blocks=5, norm="batch", size=(64, 128), init_disparity=0.03,
         world=World(300, 15, 2, (64, 128), (256, 512)), epochs=17, lr=5e-3, lr_schedule="linear",
         augment="flip", padding="border", discriminator_width=8,
     ),
     "standard": _STEREO | dict(
-        scale="standard", width=1.0, blocks=7, size=(128, 256), world=World(1000, 80, 4, (128, 256), (256, 512)),
+        scale="standard", width=1.0, num_blocks=7, size=(128, 256), world=World(1000, 80, 4, (128, 256), (256, 512)),
         batch=16, precision="bf16-mixed", workers=8,
     ),
     "paper": _STEREO | dict(  # 1500 pairs, 187 steps an epoch: 12,155 steps
-        scale="paper", width=1.0, blocks=7, size=(256, 512), world=World(375, 50, 4, (256, 512), (256, 512)), epochs=65,
+        scale="paper", width=1.0, num_blocks=7, size=(256, 512), world=World(375, 50, 4, (256, 512), (256, 512)), epochs=65,
         workers=8,
     ),
 }  # fmt: skip
 
 
-# %% ../../nbs/80_systems/stereo_rows.ipynb #3d7c4894
+# %% ../../nbs/80_systems/stereo_rows.ipynb #b0ca0608
 def stereo_baseline(scale: str, recipe: str) -> Experiment:
     """Reconstruction, consistency and smoothness, no adversary: what every other row is measured against."""
     terms = {"reconstruction": 1.0, "consistency": 1.0, "smoothness": 0.1}
@@ -163,13 +163,13 @@ def adversarial_0_5(scale: str, recipe: str) -> Experiment:
 
 
 def ssim_85(scale: str, recipe: str) -> Experiment:
-    """Reconstruction with monodepth's SSIM share of 0.85: a stricter teacher leaves the adversary less to add."""
-    return replace(full(scale, recipe), ssim_share=0.85)
+    """Reconstruction with monodepth's SSIM weight of 0.85: stricter supervision leaves the adversary less to add."""
+    return replace(full(scale, recipe), ssim_weight=0.85)
 
 
 def stereo_compute(scale: str, recipe: str) -> Experiment:
     """Control of `full`: the baseline, given the adversary's floating-point operations as more steps of its own."""
-    return replace(stereo_baseline(scale, recipe), compensate=True)
+    return replace(stereo_baseline(scale, recipe), match_compute=True)
 
 
 def multiscale(scale: str, recipe: str) -> Experiment:
@@ -183,18 +183,18 @@ STEREO_CONSTRAINTS = {
     "consistency": {"reconstruction": 1.0, "consistency": 1.0},
     "smoothness": {"reconstruction": 1.0, "consistency": 1.0, "smoothness": 0.1},  # and SSIM in the reconstruction
 }
-STEREO_PLAYERS = {"none": stereo_baseline, "vanilla": full, "lsgan": full}
+STEREO_CROSSED_ADVERSARIES = {"none": stereo_baseline, "vanilla": full, "lsgan": full}
 
 
-def _constrained_views(constraint: str, player: str) -> Row:
+def _constrained_views(constraint: str, adversary: str) -> Row:
     def row(scale: str, recipe: str) -> Experiment:
-        e = STEREO_PLAYERS[player](scale, recipe)
-        rules = replace(e.adversary, objective="lsgan") if player == "lsgan" else e.adversary
-        ssim_share = 0.85 if constraint == "smoothness" else 0.0
+        e = STEREO_CROSSED_ADVERSARIES[adversary](scale, recipe)
+        rules = replace(e.adversary, objective="lsgan") if adversary == "lsgan" else e.adversary
+        ssim_weight = 0.85 if constraint == "smoothness" else 0.0
         losses = {**STEREO_CONSTRAINTS[constraint], **only_adversarial(e)}
-        return replace(e, losses=losses, adversary=rules, ssim_share=ssim_share)
+        return replace(e, losses=losses, adversary=rules, ssim_weight=ssim_weight)
 
-    row.__doc__ = f"Terms up to {constraint}, adversary: {player}."
+    row.__doc__ = f"Terms up to {constraint}, adversary: {adversary}."
     return row
 
 
@@ -212,7 +212,7 @@ def _weighted(weight: float, e: Experiment) -> Experiment:
     return replace(e, losses={**e.losses, "adversarial": weight})
 
 
-# %% ../../nbs/80_systems/stereo_rows.ipynb #5c8eb145
+# %% ../../nbs/80_systems/stereo_rows.ipynb #bbd5af33
 STEREO_STUDIES: dict[str, Study] = {
     "stereo": Study(
         "stereo", "stereo_gan", "fields",
@@ -221,13 +221,13 @@ STEREO_STUDIES: dict[str, Study] = {
             adversarial_0_5, ssim_85, multiscale,
         ),
         references=named(mean_disparity),
-        beside={"baseline_compute": stereo_compute} | placebos(named(full), "frozen", "detached", "random"),
+        on_request={"baseline_compute": stereo_compute} | placebos(named(full), "frozen", "detached", "random"),
         placebos={"full_frozen": "full", "full_detached": "full", "full_random": "full"},
         notes={"stereo_gan": "The discriminator sees real pixels wherever a view has no partner in the other."},
-        printed="The row marked [published] is the one number of the stereo-GAN project page (Parhar), on MPI Sintel; "
+        published_note="The row marked [published] is the one number of the stereo-GAN project page (Parhar), on MPI Sintel; "
         "its note says what it leaves open.",
     ),
     "stereo_constraint": crossed(
-        "stereo", "stereo_gan", "fields", STEREO_CONSTRAINTS, STEREO_PLAYERS, _constrained_views
+        "stereo", "stereo_gan", "fields", STEREO_CONSTRAINTS, STEREO_CROSSED_ADVERSARIES, _constrained_views
     ),
 }  # fmt: skip

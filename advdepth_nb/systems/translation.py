@@ -78,15 +78,15 @@ class Translation:
         return batch["target"], prediction, batch["input"] if self.conditional else None
 
 
-# %% ../../nbs/80_systems/translation.ipynb #c19c3a81
+# %% ../../nbs/80_systems/translation.ipynb #57de9aab
 def paint_with(net: nn.Module, e: TranslationExperiment, given: Tensor, seed: int | None = 0) -> Tensor:
     """What the network makes of `(B,C,H,W)` uint8: a picture `(B,3,h,w)` uint8, or classes `(B,1,h,w)` int64."""
     small = 255 * at_network_size(given, e.size, device_of(net))
-    x = lightness_to_network(small) if e.space == "lab" else to_network(small)
+    x = lightness_to_network(small) if e.color_space == "lab" else to_network(small)
     out = translate(net, x, seed if e.noise else None) if isinstance(net, TranslationNet) else net(x)
-    if e.network in ("classifier", "commonest"):
+    if e.network in ("classifier", "majority_class"):
         return out.argmax(1, keepdim=True)
-    return lab_from_network(x, out) if e.space == "lab" else from_network(out)
+    return lab_from_network(x, out) if e.color_space == "lab" else from_network(out)
 
 
 @dataclass
@@ -128,7 +128,7 @@ def usual_palette(count: int) -> Palette:
     return {f"class {k}": tuple(round(255 * v) for v in hue) for k, hue in enumerate(hues)}
 
 
-# %% ../../nbs/80_systems/translation.ipynb #7b1b01d1
+# %% ../../nbs/80_systems/translation.ipynb #d5269923
 WORLD_CLASSES = {"fields": FIELD_CLASSES, "rooms": ROOM_CLASSES}
 
 
@@ -205,10 +205,10 @@ class TranslationSystem(System):
                 f"{source.root} holds one picture only, which cannot be divided for training and testing: "
                 "add pictures, or train on it alone with `advdepth train ... --no-test-split`"
             )
-        pack_pairs(source if test_share is None else resplit(source, test_share), out, e.load)
+        pack_pairs(source if test_share is None else resplit(source, test_share), out, e.load_size)
 
     def packed_name(self, e: TranslationExperiment) -> str:
-        return f"{e.task}-{e.load[0]}x{e.load[1]}"
+        return f"{e.task}-{e.load_size[0]}x{e.load_size[1]}"
 
     def dataset(self, path: Path | str, split: str, e: TranslationExperiment) -> PackedPairs:
         return PackedPairs(path, split, e.task)
@@ -224,26 +224,26 @@ class TranslationSystem(System):
 
     def network(self, e: TranslationExperiment) -> nn.Module:
         match e.network:
-            case "grey":
+            case "grayscale_copy":
                 return GrayscaleCopy()
-            case "commonest":
-                return MajorityClass(e.size, e.classes)
-        source, target = (1 if e.task == "colour" else 3), (2 if e.space == "lab" else 3)
+            case "majority_class":
+                return MajorityClass(e.size, e.num_classes)
+        source, target = (1 if e.task == "colour" else 3), (2 if e.color_space == "lab" else 3)
         classifier = e.network == "classifier"
         net = TranslationNet(
-            source, e.classes if classifier else target, e.downs, e.width, e.dropout, e.norm,
+            source, e.num_classes if classifier else target, e.num_downs, e.width, e.dropout, e.norm,
             "none" if classifier else "tanh",
         )  # fmt: skip
         net.noise = e.noise
         return net
 
     def batch_task(self, e: TranslationExperiment, net: nn.Module) -> Translation:
-        augment = replace(PAIR_AUGMENT[e.augment], load=e.load, crop=e.size)
+        augment = replace(PAIR_AUGMENT[e.augment], load=e.load_size, crop=e.size)
         conditional = bool(e.adversary and e.adversary.conditional)
-        return Translation(net, [n for n in e.losses if n != "adversarial"], augment, e.space, conditional)
+        return Translation(net, [n for n in e.losses if n != "adversarial"], augment, e.color_space, conditional)
 
     def channels(self, e: TranslationExperiment) -> tuple[int, int]:
-        source, target = (1 if e.task == "colour" else 3), (2 if e.space == "lab" else 3)
+        source, target = (1 if e.task == "colour" else 3), (2 if e.color_space == "lab" else 3)
         return target, source if e.adversary.conditional else 0
 
     def scores(self, net, e, data, i, protocols, flip=False):
@@ -261,7 +261,7 @@ class TranslationSystem(System):
     def error(self, net: nn.Module, held_out: Dataset, e: TranslationExperiment) -> float:
         """Mean L1 of the pictures, or for the classifier the cross-entropy."""
         name = "cross_entropy" if e.network == "classifier" else "l1"
-        task = Translation(net, [name], replace(PAIR_AUGMENT["none"], load=e.size, crop=e.size), e.space)
+        task = Translation(net, [name], replace(PAIR_AUGMENT["none"], load=e.size, crop=e.size), e.color_space)
         total = 0.0
         for i in range(len(held_out)):
             raw = {k: held_out[i][k][None] for k in ("input", "target", "labels") if k in held_out[i]}

@@ -22,116 +22,118 @@ __all__ = [
     "TRANSLATION_STUDIES",
     "TranslationExperiment",
     "l1",
-    "adversary_only",
-    "both",
-    "unconditional",
-    "noiseless",
+    "cgan",
+    "l1_cgan",
+    "l1_gan",
+    "no_dropout",
     "cross_entropy",
-    "grey",
-    "commonest",
+    "grayscale_copy",
+    "majority_class",
 ]
 
 
-# %% ../../nbs/80_systems/translation_rows.ipynb #3bd56595
+# %% ../../nbs/80_systems/translation_rows.ipynb #c2b93464
 @dataclass(frozen=True, kw_only=True)
 class TranslationExperiment(Experiment):
     """Pictures into pictures (Isola et al. 2017)."""
 
     system: ClassVar[str] = "translation"
-    networks: ClassVar[tuple[str, ...]] = ("unet", "classifier", "grey", "commonest")
+    networks: ClassVar[tuple[str, ...]] = ("unet", "classifier", "grayscale_copy", "majority_class")
     augments: ClassVar[Mapping[str, Any]] = PAIR_AUGMENT
 
     task: str  # "colour" or "segment"
-    space: str  # of the colours the network paints: "rgb", or "lab" for the colour task
+    color_space: str  # of the colours the network paints: "rgb", or "lab" for the colour task
     size: tuple[int, int]  # (H,W) the network sees
-    load: tuple[int, int]  # (H,W) a picture is resized to before the random crop
+    load_size: tuple[int, int]  # (H,W) a picture is resized to before the random crop
     width: int  # channels of the first layer
-    downs: int  # halvings
+    num_downs: int  # halvings
     dropout: float  # which is the noise; 0: none
     noise: bool  # dropout stays on at test time
-    classes: int = 4  # that a classifier names; the data says how many
+    num_classes: int = 4  # that a classifier names; the data says how many
     norm: str  # "batch", "instance" or "none"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.task not in ("colour", "segment"):
             raise ValueError(f"task must be 'colour' or 'segment', not {self.task!r}")
-        if self.space not in ("rgb", "lab") or (self.space == "lab" and self.task == "segment"):
+        if self.color_space not in ("rgb", "lab") or (self.color_space == "lab" and self.task == "segment"):
             raise ValueError(
-                f"space must be 'rgb', or 'lab' for the colour task, not {self.space!r} for '{self.task}'; name the "
-                "colour rows with --rows, such as --rows colour_l1,colour_both"
+                f"color_space must be 'rgb', or 'lab' for the colour task, not {self.color_space!r} for '{self.task}'; name the "
+                "colour rows with --rows, such as --rows colour_l1,colour_l1_cgan"
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
-        if any(side % 2**self.downs for side in self.size):
-            raise ValueError(f"size {self.size} must be multiples of {2**self.downs}, for {self.downs} halvings")
-        if any(large < small for large, small in zip(self.load, self.size)):
-            raise ValueError(f"load {self.load} must be at least size {self.size}, from which it is cropped")
+        if any(side % 2**self.num_downs for side in self.size):
+            raise ValueError(
+                f"size {self.size} must be multiples of {2**self.num_downs}, for {self.num_downs} halvings"
+            )
+        if any(large < small for large, small in zip(self.load_size, self.size)):
+            raise ValueError(f"load_size {self.load_size} must be at least size {self.size}, from which it is cropped")
 
     @classmethod
     def terms(cls, recipe: str) -> set[str]:
         return {"l1", "cross_entropy", "adversarial"}
 
     @property
-    def judged(self) -> tuple[int, int]:
+    def discriminator_size(self) -> tuple[int, int]:
         """(H,W) of the pictures."""
         return self.size
 
 
-# %% ../../nbs/80_systems/translation_rows.ipynb #5e245477
+# %% ../../nbs/80_systems/translation_rows.ipynb #0e6021bc
 TRANSLATION_RECIPES: dict[str, dict[str, Any]] = {
     "pix2pix": dict(
         recipe="pix2pix", epochs=200, batch=1, lr=2e-4, betas=(0.5, 0.999), lr_schedule="linear", augment="pix2pix",
-        adversary=ADVERSARIES["pix2pix"], discriminator_first=True, space="rgb", dropout=0.5, noise=True, norm="batch",
+        adversary=ADVERSARIES["pix2pix"], discriminator_first=True, color_space="rgb", dropout=0.5, noise=True, norm="batch",
     ),
 }  # fmt: skip
 
 TRANSLATION_SCALES: dict[str, dict[str, Any]] = {
     "smoke": dict(
-        scale="smoke", size=(64, 128), load=(72, 144), width=8, downs=5, world=STEREO_SCALES["smoke"]["world"],
+        scale="smoke", size=(64, 128), load_size=(72, 144), width=8, num_downs=5, world=STEREO_SCALES["smoke"]["world"],
         epochs=2, batch=4, discriminator_width=8,
     ),
     "quick": dict(
-        scale="quick", size=(64, 128), load=(72, 144), width=32, downs=6, world=STEREO_SCALES["quick"]["world"],
+        scale="quick", size=(64, 128), load_size=(72, 144), width=32, num_downs=6, world=STEREO_SCALES["quick"]["world"],
         epochs=3, batch=4, discriminator_width=32,
     ),
     "standard": dict(
-        scale="standard", size=(256, 512), load=(286, 572), width=64, downs=8,
+        scale="standard", size=(256, 512), load_size=(286, 572), width=64, num_downs=8,
         world=World(500, 80, 2, (256, 512), (256, 512)), epochs=20, batch=4, workers=8,
     ),
     "paper": dict(
-        scale="paper", size=(256, 256), load=(286, 286), width=64, downs=8,
+        scale="paper", size=(256, 256), load_size=(286, 286), width=64, num_downs=8,
         world=World(400, 100, 1, (286, 286), (256, 256)), workers=8,
     ),
 }  # fmt: skip
 
 
-# %% ../../nbs/80_systems/translation_rows.ipynb #2b603e4a
+# %% ../../nbs/80_systems/translation_rows.ipynb #d237e3dd
 def l1(scale: str, recipe: str, task: str) -> Experiment:
     """L1 alone: blurred where it is unsure."""
     fields = TRANSLATION_RECIPES[recipe], TRANSLATION_SCALES[scale]
     return configure(TranslationExperiment, {"l1": 100.0}, *fields, task=task, network="unet")
 
 
-def adversary_only(scale: str, recipe: str, task: str) -> Experiment:
+def cgan(scale: str, recipe: str, task: str) -> Experiment:
     """The conditional discriminator alone: crisp, and free to be wrong."""
     return replace(l1(scale, recipe, task), losses={"adversarial": 1.0})
 
 
-def both(scale: str, recipe: str, task: str) -> Experiment:
+def l1_cgan(scale: str, recipe: str, task: str) -> Experiment:
     """pix2pix: L1 for what is there, the conditional discriminator for how it looks."""
     return replace(l1(scale, recipe, task), losses={"l1": 100.0, "adversarial": 1.0})
 
 
-def unconditional(scale: str, recipe: str, task: str) -> Experiment:
+def l1_gan(scale: str, recipe: str, task: str) -> Experiment:
     """The discriminator does not see the input: is it the pair, or the picture, that it teaches?"""
-    e = both(scale, recipe, task)
+    e = l1_cgan(scale, recipe, task)
     return replace(e, adversary=replace(e.adversary, conditional=False))
 
 
-def noiseless(scale: str, recipe: str, task: str) -> Experiment:
+def no_dropout(scale: str, recipe: str, task: str) -> Experiment:
     """No dropout, in training or at test time: what the noise is worth."""
-    return replace(both(scale, recipe, task), dropout=0.0, noise=False)
+    return replace(l1_cgan(scale, recipe, task), dropout=0.0, noise=False)
 
 
 def cross_entropy(scale: str, recipe: str, task: str) -> Experiment:
@@ -140,32 +142,32 @@ def cross_entropy(scale: str, recipe: str, task: str) -> Experiment:
     return replace(e, network="classifier", losses={"cross_entropy": 1.0}, dropout=0.0, noise=False, adversary=None)
 
 
-def grey(scale: str, recipe: str, task: str) -> Experiment:
+def grayscale_copy(scale: str, recipe: str, task: str) -> Experiment:
     """What is known without learning: the grey picture as it is."""
-    return replace(l1(scale, recipe, task), network="grey", losses={}, adversary=None, noise=False)
+    return replace(l1(scale, recipe, task), network="grayscale_copy", losses={}, adversary=None, noise=False)
 
 
-def commonest(scale: str, recipe: str, task: str) -> Experiment:
+def majority_class(scale: str, recipe: str, task: str) -> Experiment:
     """What is known without looking: the commonest class of each pixel in the training data."""
-    return replace(l1(scale, recipe, task), network="commonest", losses={}, adversary=None, noise=False)
+    return replace(l1(scale, recipe, task), network="majority_class", losses={}, adversary=None, noise=False)
 
 
-# %% ../../nbs/80_systems/translation_rows.ipynb #183f7b1f
+# %% ../../nbs/80_systems/translation_rows.ipynb #8a979746
 def _for_task(task: str, *rows: Row) -> dict[str, Row]:
-    """Rows of the translation table for one task, by names like `colour_both`."""
+    """Rows of the translation table for one task, by names like `colour_l1_cgan`."""
     return {f"{task}_{r.__name__}": wraps(r)(partial(r, task=task)) for r in rows}
 
 
-_PIX2PIX = (l1, adversary_only, both, unconditional, noiseless)
-_BOTH = _for_task("colour", both) | _for_task("segment", both)
+_PIX2PIX = (l1, cgan, l1_cgan, l1_gan, no_dropout)
+_WHOLE = _for_task("colour", l1_cgan) | _for_task("segment", l1_cgan)
 
 
 TRANSLATION_STUDIES: dict[str, Study] = {
     "translate": Study(
         "translation", "pix2pix", "fields",
         rows=_for_task("colour", *_PIX2PIX) | _for_task("segment", *_PIX2PIX, cross_entropy),
-        references=_for_task("colour", grey) | _for_task("segment", commonest),
-        beside=placebos(_BOTH, *PLACEBOS),
-        placebos={f"{row}_{kind}": row for row in _BOTH for kind in PLACEBOS},
+        references=_for_task("colour", grayscale_copy) | _for_task("segment", majority_class),
+        on_request=placebos(_WHOLE, *PLACEBOS),
+        placebos={f"{row}_{kind}": row for row in _WHOLE for kind in PLACEBOS},
     ),
 }  # fmt: skip

@@ -26,7 +26,6 @@ if TYPE_CHECKING:  # whoever only predicts does not wait for it
 __all__ = [
     "PLACEBOS",
     "ADVERSARIES",
-    "FORMER_FIELDS",
     "prepare_depth",
     "AdversarySettings",
     "loss_scale",
@@ -141,12 +140,6 @@ ADVERSARIES = {
     "stereo_gan": AdversarySettings(objective="vanilla", norm="batch", halve_d_loss=False, pool_size=0),
     # Isola et al. 2017: the discriminator sees input and output; no buffer of earlier fakes.
     "pix2pix": AdversarySettings(objective="vanilla", norm="batch", pool_size=0, conditional=True),
-}  # fmt: skip
-
-# %% ../../nbs/60_training/adversary.ipynb #6e18993d
-FORMER_FIELDS = {  # of AdversarySettings, as files of earlier runs name them
-    "half": "halve_d_loss", "pool": "pool_size", "cut": "mask_holes", "scale": "depth_scale",
-    "dequantise": "dequantize", "requantise": "requantize",
 }  # fmt: skip
 
 

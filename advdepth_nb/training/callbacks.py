@@ -31,12 +31,12 @@ def term_gradients(run: Training) -> dict[str, float]:
     return norms
 
 
-# %% ../../nbs/60_training/callbacks.ipynb #eadfd5d0
+# %% ../../nbs/60_training/callbacks.ipynb #66bf9a59
 class History(Callback):
-    """One row per logged step: every term, the total, the adversary's health, the gradient shares; as parquet."""
+    """One row per logged step: every term, the total, the adversary's health, the gradient fractions; as parquet."""
 
-    def __init__(self, path: Path | str | None = None, every: int = 10, shares_every: int = 50) -> None:
-        self.path, self.every, self.shares_every = path, every, shares_every
+    def __init__(self, path: Path | str | None = None, every: int = 10, fractions_every: int = 50) -> None:
+        self.path, self.every, self.fractions_every = path, every, fractions_every
         self.rows: list[dict[str, float]] = []
 
     def before_fit(self, run: Training) -> None:
@@ -45,19 +45,19 @@ class History(Callback):
             self.rows = kept[kept["step"] <= run.step].to_dict("records")
 
     def before_backward(self, run: Training) -> None:
-        self.shares = {}
-        if run.step % self.shares_every == 0:
+        self.grad_fractions = {}
+        if run.step % self.fractions_every == 0:
             norms = term_gradients(run)
             whole = sum(norms.values()) or 1.0
-            self.shares = {f"share/{name}": norm / whole for name, norm in norms.items()}
+            self.grad_fractions = {f"grad_fraction/{name}": norm / whole for name, norm in norms.items()}
 
     def after_step(self, run: Training) -> None:
-        if self.shares or run.step % self.every == 0:
+        if self.grad_fractions or run.step % self.every == 0:
             row = {"step": run.step, "epoch": run.epoch, "lr": run.optimizer.param_groups[0]["lr"]}
             row |= {f"term/{name}": float(term.detach()) for name, term in run.terms.items()}
             row |= {"total": float(run.total.detach())}
             row |= {f"adversary/{name}": float(value) for name, value in run.health.items()}
-            self.rows.append(row | self.shares)
+            self.rows.append(row | self.grad_fractions)
 
     def after_epoch(self, run: Training) -> None:
         if self.path:
@@ -143,7 +143,7 @@ class NaNGuard(Callback):
         raise NotFinite(f"epoch {run.epoch + 1}, step {run.step + 1}: {what}; {remedy}")
 
 
-# %% ../../nbs/60_training/callbacks.ipynb #ae817081
+# %% ../../nbs/60_training/callbacks.ipynb #df241f53
 class Progress(Callback):
     """Tells where the run stands: `say(fraction, text)` at most once a second, and at each epoch's end."""
 
@@ -151,9 +151,9 @@ class Progress(Callback):
         self.say, self.told = say, 0.0
 
     def tell(self, run: Training) -> None:
-        share = run.step / run.steps
+        done = run.step / run.steps
         epoch = min(run.step // run.steps_per_epoch + 1, run.epochs)
-        self.say(share, f"epoch {epoch}/{run.epochs}, loss {float(run.total.detach()):.3f}")
+        self.say(done, f"epoch {epoch}/{run.epochs}, loss {float(run.total.detach()):.3f}")
         self.told = time.monotonic()
 
     def after_step(self, run: Training) -> None:

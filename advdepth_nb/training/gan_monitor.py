@@ -193,9 +193,9 @@ def raw_batches(
     return [default_collate([data[i] for i in row]) for row in chosen.tolist()]
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #c50816cc
+# %% ../../nbs/60_training/gan_monitor.ipynb #0888e0ea
 class GANMonitor(History):
-    """One row per check: `real` and `fake` held-out accuracy, `share` and `ratio` of the adversarial gradient."""
+    """One row per check: `real` and `fake` held-out accuracy, `grad_fraction` and `ratio` of the adversarial gradient."""
 
     checks = 8  # in a run, unless `every` says otherwise
 
@@ -219,12 +219,12 @@ class GANMonitor(History):
     def before_backward(self, run: Training) -> None:
         if (run.step + 1) % self.every == 0:
             norms = term_gradients(run)
-            self.share = norms["adversarial"] / (sum(norms.values()) or 1.0)
+            self.grad_fraction = norms["adversarial"] / (sum(norms.values()) or 1.0)
 
     def after_step(self, run: Training) -> None:
         if run.step % self.every == 0:
             begun, place = time.perf_counter(), {"step": run.step, "epoch": run.epoch}
-            by = {"share": self.share, "ratio": decoder_ratio(run)}
+            by = {"grad_fraction": self.grad_fraction, "ratio": decoder_ratio(run)}
             self.rows.append(place | held_out_accuracy(run, self.batches) | by)
             run.seconds -= time.perf_counter() - begun  # of the budget: a check does not train
 
@@ -259,9 +259,9 @@ class GANHealth:
     thresholds: Gates = Gates()
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #ef80ef4b
+# %% ../../nbs/60_training/gan_monitor.ipynb #a6f006bb
 def gan_health(
-    checks: pd.DataFrame,  # a `GANMonitor`'s table: step, real, fake, share, ratio
+    checks: pd.DataFrame,  # a `GANMonitor`'s table: step, real, fake, grad_fraction, ratio
     settings: AdversarySettings,  # of the run
     gates: Gates = Gates(),
 ) -> GANHealth:
@@ -270,16 +270,16 @@ def gan_health(
     if len(checks) < gates.checks:
         few = f"too few checks: {len(checks)}, and {gates.checks} are needed; train for longer or check more often"
         return GANHealth(False, [few], exempt, len(checks), thresholds=gates)
-    means = checks[["real", "fake", "share", "ratio"]].iloc[len(checks) // 2 :].mean(skipna=False).to_dict()
+    means = checks[["real", "fake", "grad_fraction", "ratio"]].iloc[len(checks) // 2 :].mean(skipna=False).to_dict()
     reasons = []
-    if odd := [name for name in ("real", "fake", "share") if not isfinite(means[name])]:
+    if odd := [name for name in ("real", "fake", "grad_fraction") if not isfinite(means[name])]:
         reasons.append(f"not finite: the checks' {' and '.join(odd)}")
     if "saturated" not in exempt and min(means["real"], means["fake"]) >= gates.saturated:
         told = f"{means['real']:.3f} of real and {means['fake']:.3f} of fake held-out patches are told apart"
         reasons.append(f"saturated: {told}; of both, {gates.saturated:g} is too much")
-    if "negligible_gradient" not in exempt and means["share"] < gates.negligible_gradient:
-        share = f"{means['share']:.2g}, below {gates.negligible_gradient:g}"
-        reasons.append(f"negligible gradient: the adversarial fraction is {share}")
+    if "negligible_gradient" not in exempt and means["grad_fraction"] < gates.negligible_gradient:
+        part = f"{means['grad_fraction']:.2g}, below {gates.negligible_gradient:g}"
+        reasons.append(f"negligible gradient: the adversarial fraction is {part}")
     finite = {name: float(value) if isfinite(value) else None for name, value in means.items()}
     return GANHealth(not reasons, reasons, exempt, len(checks), finite, gates)
 
@@ -400,7 +400,7 @@ def draw_maps(fig: Any, given: Tensor, truth: Tensor, made: Tensor, patches: Map
         ax.set_title(name, fontsize=9)
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #8aa4478e
+# %% ../../nbs/60_training/gan_monitor.ipynb #9a299296
 def panel(
     seen: Mapping[str, Tensor],  # from `snapshot`
     checks: pd.DataFrame,  # from `GANMonitor`
@@ -415,9 +415,14 @@ def panel(
     draw_maps(above, given, truth, made, patches)
     spectrum, gradient, accuracy = below.subplots(1, 3)
     plot_spectra(spectra(seen["real"], seen["fake"]), spectrum)
-    for name, color, label in (("share", "C0", "fraction at the prediction"), ("ratio", "C2", "ratio at the decoder")):
+    for name, color, label in (
+        ("grad_fraction", "C0", "fraction at the prediction"),
+        ("ratio", "C2", "ratio at the decoder"),
+    ):
         gradient.plot(checks["step"], checks[name], "o-", ms=3, color=color, label=label)
-    gradient.set_yscale("log" if (checks[["share", "ratio"]] > 0).any(axis=None) else "linear")  # detached: all zero
+    gradient.set_yscale(
+        "log" if (checks[["grad_fraction", "ratio"]] > 0).any(axis=None) else "linear"
+    )  # detached: all zero
     gradient.axhline(Gates.negligible_gradient, color="0.5", lw=1, ls="--")
     for name, color in (("real", "0.2"), ("fake", "C1")):
         accuracy.plot(checks["step"], checks[name], "o-", ms=3, color=color, label=name)
