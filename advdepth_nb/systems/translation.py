@@ -128,7 +128,7 @@ def usual_palette(count: int) -> Palette:
     return {f"class {k}": tuple(round(255 * v) for v in hue) for k, hue in enumerate(hues)}
 
 
-# %% ../../nbs/80_systems/translation.ipynb #d5269923
+# %% ../../nbs/80_systems/translation.ipynb #7422a398
 WORLD_CLASSES = {"fields": FIELD_CLASSES, "rooms": ROOM_CLASSES}
 
 
@@ -218,9 +218,9 @@ class TranslationSystem(System):
         if e.task != "segment":
             return e
         if data in self.worlds:
-            return replace(e, classes=len(WORLD_CLASSES[data]))
+            return replace(e, num_classes=len(WORLD_CLASSES[data]))
         held = self.dataset(data, "train", e).classes if self.is_packed(data) else self.open(data, e).palette
-        return replace(e, classes=len(held))
+        return replace(e, num_classes=len(held))
 
     def network(self, e: TranslationExperiment) -> nn.Module:
         match e.network:
