@@ -27,8 +27,6 @@ from advdepth_nb.data import rendered
 from advdepth_nb.data.rendered import pack_rooms
 from advdepth_nb.data.samples import Sample, resplit
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
-real = pytest.mark.skipif(not (REAL / "nyu_hu_layout").is_dir(), reason="no real frames beside this checkout")
 pytestmark = pytest.mark.filterwarnings("ignore:.*the official one 654")
 
 
@@ -562,22 +560,20 @@ def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):
 # ---------------------------------------------------------------- real frames
 
 
-@real
-def test_real_hu_frames():
+def test_real_hu_frames(real_data):
     with pytest.warns(UserWarning, match="has 25 images, the official one 654"):
-        source = open_source(REAL / "nyu_hu_layout")
+        source = open_source(real_data / "nyu_hu_layout")
     assert len(source) == 25 and source.layout.startswith("Hu") and not source.scenes_known
-    official = set(loadmat(REAL / "nyu_splits/splits.mat")["testNdxs"].ravel().tolist())
+    official = set(loadmat(real_data / "nyu_splits/splits.mat")["testNdxs"].ravel().tolist())
     for one in source:
         assert one.image.shape == (480, 640, 3) and one.depth.shape == (480, 640) and one.split == "test"
         assert one.depth.min() > 0.5 and one.depth.max() <= 10 and one.quantum == 0.001
         assert int(one.name) + 1 in official  # names count from 0, splits.mat from 1
 
 
-@real
 @pytest.mark.parametrize("folder, count", [("nyu_raw_png", 3), ("nyu_raw_pgm", 5)])
-def test_real_raw_frames(folder, count):
-    source = open_source(REAL / folder)
+def test_real_raw_frames(folder, count, real_data):
+    source = open_source(real_data / folder)
     assert len(source) == count and source.layout.startswith("a folder of raw") and source.scenes_known
     assert {r.scene for r in source.records} == {folder}
     for one in source:
@@ -585,20 +581,18 @@ def test_real_raw_frames(folder, count):
         assert one.depth[one.depth > 0].min() > 0.4 and one.depth.max() < 10.5
 
 
-@real
-def test_real_frames_divided_packed_and_read(tmp_path):
-    out = pack(REAL / "nyu_hu_layout", tmp_path / "p.h5", size=(240, 320), test_share=0.2, progress=False)
+def test_real_frames_divided_packed_and_read(tmp_path, real_data):
+    out = pack(real_data / "nyu_hu_layout", tmp_path / "p.h5", size=(240, 320), test_share=0.2, progress=False)
     train, test = PackedDepth(out), PackedDepth(out, "test")
     assert (len(train), len(test), train.size) == (20, 5, (240, 320))
-    source = {one.name: one for one in open_source(REAL / "nyu_hu_layout")}
+    source = {one.name: one for one in open_source(real_data / "nyu_hu_layout")}
     for i, name in enumerate(test.images):
         assert np.abs(test[i]["depth"][0].numpy() - source[name].depth[1::2, 1::2]).max() < 0.0006  # nearest
 
 
-@real
-def test_manifest_and_layout_agree():
-    with open(REAL / "manifest.csv", newline="") as rows:
+def test_manifest_and_layout_agree(real_data):
+    with open(real_data / "manifest.csv", newline="") as rows:
         depths = [r["file"] for r in csv.DictReader(rows) if r["kind"] == "depth" and r["file"].startswith("nyu")]
     assert len(depths) == 25 + 8
     for name in depths:
-        assert read_depth_image(REAL / name, 16).shape == (480, 640)
+        assert read_depth_image(real_data / name, 16).shape == (480, 640)
