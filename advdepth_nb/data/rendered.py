@@ -73,7 +73,14 @@ def already_rendered(
     return True
 
 
-# %% ../../nbs/20_data/rendered.ipynb #0ef0a966
+# %% ../../nbs/20_data/rendered.ipynb #bc1071b8
+def _asked(given: dict[str, Any]) -> dict[str, str]:
+    """What was asked for, as attributes of the file."""
+    parameters = json.dumps(given)
+    return {"parameters": parameters, "source_digest": hashlib.sha1(parameters.encode()).hexdigest()}
+
+
+# %% ../../nbs/20_data/rendered.ipynb #bf45c96b
 @dataclass(frozen=True)
 class _Rendered(Dataset):
     """Frames that are rendered when they are asked for."""
@@ -88,6 +95,13 @@ class _Rendered(Dataset):
         return self.render(*self.wanted[i])
 
 
+def _frames(wanted: list[tuple[int, int]], render: Callable[[int, int], Any], workers: int) -> DataLoader:
+    """The frames of these scenes and views, in order, rendered by processes of their own if there are `workers`."""
+    data = _Rendered(wanted, render)
+    return DataLoader(data, batch_size=None, num_workers=workers, worker_init_fn=end_with_parent)
+
+
+# %% ../../nbs/20_data/rendered.ipynb #d2b85a6d
 @dataclass(frozen=True)
 class _Room:
     """Renders a frame of a room."""
@@ -106,21 +120,7 @@ class _Room:
         return Frame(image, depth, name, f"{name}/{view}", self.split, quantum, cap)
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """Renders a stereo pair of a world."""
-
-    split: str
-    size: tuple[int, int]
-    device: str
-    world: str
-
-    def __call__(self, scene: int, view: int) -> StereoFrame:
-        render = {"field": field, "room": room_pair}[self.world]
-        rendered = render(scene=scene, view=view, size=self.size, device=self.device)
-        return as_pair(rendered, f"{self.world}-{scene}", f"{self.world}-{scene}/{view}", self.split)
-
-
+# %% ../../nbs/20_data/rendered.ipynb #29c763c1
 def as_pair(
     rendered: dict,  # left, right (3,H,W) in 0-1; disparity, masks, segmentation (1,H,W); focal, baseline
     scene: str,
@@ -138,16 +138,19 @@ def as_pair(
     return StereoFrame(**views, **maps, **rig, scene=scene, name=name, split=split)
 
 
-def _frames(wanted: list[tuple[int, int]], render: Callable[[int, int], Any], workers: int) -> DataLoader:
-    """The frames of these scenes and views, in order, rendered by processes of their own if there are `workers`."""
-    data = _Rendered(wanted, render)
-    return DataLoader(data, batch_size=None, num_workers=workers, worker_init_fn=end_with_parent)
+@dataclass(frozen=True)
+class _Pair:
+    """Renders a stereo pair of a world."""
 
+    split: str
+    size: tuple[int, int]
+    device: str
+    world: str
 
-def _asked(given: dict[str, Any]) -> dict[str, str]:
-    """What was asked for, as attributes of the file."""
-    parameters = json.dumps(given)
-    return {"parameters": parameters, "source_digest": hashlib.sha1(parameters.encode()).hexdigest()}
+    def __call__(self, scene: int, view: int) -> StereoFrame:
+        render = {"field": field, "room": room_pair}[self.world]
+        rendered = render(scene=scene, view=view, size=self.size, device=self.device)
+        return as_pair(rendered, f"{self.world}-{scene}", f"{self.world}-{scene}/{view}", self.split)
 
 
 # %% ../../nbs/20_data/rendered.ipynb #4b8262aa
