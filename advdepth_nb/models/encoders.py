@@ -300,7 +300,7 @@ def densenet_maps(body: nn.Module, x: Tensor) -> list[Tensor]:
     return [*maps, x]
 
 
-# %% ../../nbs/30_models/encoders.ipynb #696c14eb
+# %% ../../nbs/30_models/encoders.ipynb #971ed0eb
 class Encoder(nn.Module):
     """Four maps of a timm model at strides 4, 8, 16 and 32; `channels` are theirs."""
 
@@ -397,6 +397,7 @@ class Encoder(nn.Module):
         return self
 
 
+# %% ../../nbs/30_models/encoders.ipynb #1f16aa00
 def encoder_of(net: nn.Module) -> Encoder | None:
     """The encoder inside a network, if it has one."""
     return next((module for module in net.modules() if isinstance(module, Encoder)), None)
