@@ -45,6 +45,7 @@ __all__ = [
     "TranslationPredictor",
     "open_for_task",
     "describe_pair",
+    "pack_opened",
     "channels_of",
     "unet_of",
     "TranslationSystem",
@@ -183,6 +184,23 @@ def describe_pair(opened: PairSource | PackedPairs) -> dict[str, Any]:
     }  # fmt: skip
 
 
+# %% ../../nbs/80_systems/translation.ipynb #e2753587
+def pack_opened(
+    opened: PairSource | PackedPairs, out: Path, size: tuple[int, int] | None, test_share: float | None
+) -> Path:
+    """Pairs of a folder as one packed file; refuses a file that is packed, and one picture that is to be divided."""
+    if isinstance(opened, PackedPairs):
+        raise ValueError(
+            f"{opened.path} is packed already, and serves for pairs as it is; give the folder it was made from"
+        )
+    if test_share is not None and len(opened) == 1:
+        raise ValueError(
+            f"{opened.root} holds one picture only, which cannot be divided for training and testing: "
+            "add pictures, or train on it alone with `advdepth train ... --no-test-split`"
+        )
+    return pack_pairs(opened if test_share is None else resplit(opened, test_share), out, size)
+
+
 # %% ../../nbs/80_systems/translation.ipynb #86b9b2b2
 def channels_of(e: TranslationExperiment) -> tuple[int, int]:
     """Channels of the picture that goes in, and of the one that comes out."""
@@ -199,7 +217,7 @@ def unet_of(e: TranslationExperiment) -> TranslationNet:
     return net
 
 
-# %% ../../nbs/80_systems/translation.ipynb #c5796ece
+# %% ../../nbs/80_systems/translation.ipynb #898cc57d
 WORLD_CLASSES = {"fields": FIELD_CLASSES, "rooms": ROOM_CLASSES}
 
 
@@ -234,16 +252,7 @@ class TranslationSystem(System):
     def pack_data(
         self, opened: PairSource | PackedPairs, out: Path, size: tuple[int, int] | None, test_share: float | None
     ) -> Path:
-        if isinstance(opened, PackedPairs):
-            raise ValueError(
-                f"{opened.path} is packed already, and serves for pairs as it is; give the folder it was made from"
-            )
-        if test_share is not None and len(opened) == 1:
-            raise ValueError(
-                f"{opened.root} holds one picture only, which cannot be divided for training and testing: "
-                "add pictures, or train on it alone with `advdepth train ... --no-test-split`"
-            )
-        return pack_pairs(opened if test_share is None else resplit(opened, test_share), out, size)
+        return pack_opened(opened, out, size, test_share)
 
     def render(self, e: TranslationExperiment, world: str) -> Path:
         return field_file(e, world)
