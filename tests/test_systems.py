@@ -171,7 +171,7 @@ def test_rooms_have_classes_to_learn(worlds, tmp_path, monkeypatch):
     net, trained = load_model(tmp_path / "run")
     test = SYSTEMS["translation"].dataset(packed, "test", trained)
     [(_, scores)] = SYSTEMS["translation"].scores(net.eval(), trained, test, 0, ["segment"])
-    assert trained.classes == 4 and {"iou_floor", "iou_wall", "iou_ceiling", "iou_object"} < set(scores)
+    assert trained.num_classes == 4 and {"iou_floor", "iou_wall", "iou_ceiling", "iou_object"} < set(scores)
 
 
 def test_a_trained_network_is_fine_tuned_on_pairs_without_ground_truth(fields, tmp_path):

@@ -407,7 +407,7 @@ def write_records(table: pd.DataFrame, out: Path) -> None:
     write_atomically(out, lambda p: table.to_parquet(p) if out.suffix == ".parquet" else table.to_csv(p, index=False))
 
 
-# %% ../../nbs/95_apps/cli.ipynb #732aa947
+# %% ../../nbs/95_apps/cli.ipynb #8d82470c
 def evaluate_run(
     run: Path, data: str, split: str, protocol: list[str], flip: bool, device: str, out: Path | None,
     say: Callable[[str], None] = typer.echo,
@@ -415,6 +415,7 @@ def evaluate_run(
     """Score a trained run and say the table; what `evaluate --json` prints."""
     from advdepth_nb.study.evaluate import by_metric, evaluate_model, summaries
     from advdepth_nb.systems.model_files import load_model
+    from advdepth_nb.systems.base import is_packed, open_for
     from advdepth_nb.systems.catalog import SYSTEMS
 
     net, e = load_model(run)
@@ -422,7 +423,7 @@ def evaluate_run(
     for name in protocol:
         system.protocol(name)
     if data not in system.worlds:
-        say(f"data: {'a packed file' if system.is_packed(data) else system.open(data, e).layout}")
+        say(f"data: {'a packed file' if is_packed(system, data) else open_for(e, data).layout}")
     images = system.dataset(system.data_file(e, data, say, split), split, e)
     table = evaluate_model(
         net, e, images, protocol, flip, device, study="", row=e.row, seed=0, dataset=Path(data).stem, split=split

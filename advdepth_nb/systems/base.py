@@ -32,43 +32,34 @@ from ..training.loop import BatchTask
 
 # %% auto #0
 __all__ = [
-    "OWN_DIVISION",
     "SYSTEMS",
     "STUDIES",
+    "OWN_DIVISION",
     "CODE",
+    "System",
+    "from_figures",
+    "check_discriminator",
+    "check_weights",
+    "weights_identity",
+    "register",
     "data_root",
     "data_name",
     "is_world",
-    "System",
     "world_file",
-    "workers_that_render",
-    "device_of",
+    "is_packed",
+    "check_world",
+    "open_for",
+    "data_facts",
+    "pack_source",
     "at_network_size",
+    "device_of",
+    "workers_that_render",
     "field_file",
-    "register",
     "load_file",
 ]
 
 
-# %% ../../nbs/80_systems/base.ipynb #b1c4d562
-def data_root() -> Path:
-    """Where packed files are kept: $ADVDEPTH_DATA, or `data/` below the current folder."""
-    return Path(os.environ.get("ADVDEPTH_DATA", "data"))
-
-
-def data_name(data: str) -> str:
-    """A short name for data: that of a world, or the file's or folder's own."""
-    return data if is_world(data) else Path(data).resolve().stem.replace(" ", "_")
-
-
-def is_world(data: str) -> bool:
-    """Whether this names a synthetic world, of whatever system, and no path."""
-    return any(data in system.worlds for system in SYSTEMS.values())
-
-
-OWN_DIVISION = "the source's own"  # what sources say that bring their train and test split along
-
-
+# %% ../../nbs/80_systems/base.ipynb #04795474
 class System:
     """What planning, training, scoring and reports ask; `Experiment.system` names the one that answers."""
 
@@ -90,34 +81,34 @@ class System:
     data_options: frozenset[str] = frozenset()  # options of `open_data`
 
     def open_data(self, path: Path, **options: Any) -> Any:
-        """Data of this kind in any layout, or a packed file, with `layout`, `unit`, a length, and `[i]` that reads.
+        """Data of this kind in any layout, with `layout`, `records`, a length, `[i]` that reads; some `data_options`.
 
-        `options` are some of `data_options`. `UnknownLayout` if there is nothing of this kind, another ValueError or a
-        FileNotFoundError in one sentence if there is and cannot be read.
+        `UnknownLayout` if there is nothing of this kind, else one sentence: ValueError or FileNotFoundError.
         """
         raise NotImplementedError
 
-    def describe_first(self, opened: Any) -> dict[str, Any]:
-        """What the first frame of `open_data` is like, of it `name`, `split`, `height_px` and `width_px`.
+    def options_for(self, e: Experiment) -> dict[str, Any]:
+        """The options with which `open_data` opens what an experiment is trained on."""
+        return {}
 
-        Numbers have their unit in the key: `_m`, `_px`, or `_fraction`, and are None where they are not known.
-        """
+    def describe_first(self, opened: Any) -> dict[str, Any]:
+        """The first frame: `name`, `split`, `height_px`, `width_px`, and numbers `_m`, `_px`, `_fraction`, or None."""
         raise NotImplementedError
 
     def pack_data(self, opened: Any, out: Path, size: tuple[int, int] | None, test_share: float | None) -> Path:
         """What `open_data` opened as one packed file, resized to `size` (H,W) and divided by scene if asked."""
         raise NotImplementedError
 
+    def packed_size(self, opened: Any, e: Experiment) -> tuple[int, int] | None:
+        """(H,W) of the packed images of an experiment; None: as they are."""
+        return None
+
+    def packed_name(self, e: Experiment) -> str:
+        """What of the experiment the packed file depends on, for its name."""
+        return ""
+
     def render(self, e: Experiment, world: str) -> Path:
         """The packed file of a world at the experiment's scale, rendered if it is not there yet."""
-        raise NotImplementedError
-
-    def open(self, data: str, e: Experiment) -> Any:
-        """Data of any layout; it says `layout` and `records`."""
-        raise NotImplementedError
-
-    def pack(self, source: Any, out: Path, e: Experiment, test_share: float | None) -> None:
-        """A source as one packed file."""
         raise NotImplementedError
 
     def dataset(self, path: Path | str, split: str, e: Experiment) -> Dataset:
@@ -126,20 +117,7 @@ class System:
 
     def check(self, e: Experiment) -> None:
         """Refuse what cannot work before anything is rendered or trained; ValueError in one sentence."""
-        if "adversarial" in e.losses:
-            smallest = Adversary(replace(e.adversary, width=1), *self.channels(e)).network.minimum
-            if min(e.discriminator_size) < smallest:
-                raise ValueError(
-                    f"row '{e.row}' shows its discriminator maps of {e.discriminator_size[0]}x{e.discriminator_size[1]}, but "
-                    f"{e.adversary.n_layers} layers need {smallest} pixels a side; use a larger scale, or "
-                    f"--set adversary.n_layers={max(1, e.adversary.n_layers - 1)}"
-                )
-
-    def check_weights(self, experiments: Sequence[Experiment]) -> None:
-        """Refuse pretrained weights that cannot be had or do not fit; of rows that are still to be trained."""
-        encoders = {(e.encoder, e.pretrained) for e in experiments if e.trained and e.encoder}
-        for encoder, source in sorted(encoders):
-            check_pretrained(encoder, source)
+        check_discriminator(self, e)
 
     def fitted(self, e: Experiment, data: str) -> Experiment:
         """The experiment with what only the data can tell: of a world, a packed file, or a source."""
@@ -168,10 +146,7 @@ class System:
     def scores(
         self, net: nn.Module, e: Experiment, data: Dataset, i: int, protocols: Sequence[str], flip: bool = False
     ) -> list[tuple[Any, dict[str, Tensor]]]:
-        """Of image `i` each protocol as it fits it, and its scores, `(1,)` each; the network is in evaluation mode.
-
-        The image is read once, and the network predicts once for each view of it that the protocols ask for.
-        """
+        """Of image `i` each protocol as it fits it, and its scores, `(1,)` each; the network is in evaluation mode."""
         raise NotImplementedError
 
     def error(self, net: nn.Module, held_out: Dataset, e: Experiment) -> float:
@@ -190,123 +165,73 @@ class System:
         """One line per row and seed."""
         return means(images, protocol).rename_axis(columns=None).reset_index()
 
-    def _figures(self, name: str, *args: Any, **keys: Any) -> Any:
-        """What a function of the module `figures` returns; None without the module or the function."""
-        function = getattr(import_module(self.figures), name, None) if self.figures else None
-        return function(*args, **keys) if function else None
+    def data_file(self, e: Experiment, data: str, say: Callable[[str], None] = print, whole: str = "") -> Path:
+        """The packed file of a world or a path, rendered or packed first if it is not there yet.
+
+        A source without a test split gets one, a fifth of its scenes: enough for a smoke run, not for a claim. Or all
+        of it goes into the split that `whole` names.
+        """
+        if data in self.worlds:
+            check_world(self, e, data)
+            return self.render(e, data)
+        return Path(data).expanduser() if is_packed(self, data) else pack_source(self, e, data, say, whole)
 
     def pages(self, records: Any, data: Mapping[str, Path | str], folder: Path | str) -> Sequence[Any]:
         """The pages (`report.page.Page`) of a report, in order; `data`: task -> packed file, "" without tasks."""
-        return self._figures("pages", records, data, folder) or []
+        return from_figures(self, "pages", records, data, folder) or []
 
     def tables(self, records: Any, folder: Path | str) -> Mapping[str, tuple[str, pd.DataFrame]]:
         """Tables of the report beside that of the rows: heading -> what it holds, and the table as text."""
-        return self._figures("tables", records, folder) or {}
+        return from_figures(self, "tables", records, folder) or {}
 
     def plot_predictions(self, nets: Mapping[str, nn.Module], e: Experiment, packed: Path | str, count: int = 3) -> Any:
         """A figure of `count` test images of a packed file, and what each network makes of them; or None."""
-        return self._figures("plot_predictions", nets, e, packed, count)
+        return from_figures(self, "plot_predictions", nets, e, packed, count)
 
     def published(self, study: str) -> pd.DataFrame:
         """The results others printed for a study: row, method, source, metrics, note. The first source is tabulated."""
-        table = self._figures("published", study)
+        table = from_figures(self, "published", study)
         return pd.DataFrame(columns=["row", "method", "source", "note"]) if table is None else table
 
-    def data_file(self, e: Experiment, data: str, say: Callable[[str], None] = print, whole: str = "") -> Path:
-        """The packed file for an experiment, rendered or packed first if it is not there yet.
 
-        `data` is the name of a world or a path. A source that has only one split is split by scene, a fifth of it for
-        testing: enough for a smoke run, not for a claim; or all of it goes into the split that `whole` names.
-        """
-        if data in self.worlds:
-            self.check_world(e, data)
-            return self.render(e, data)
-        if self.is_packed(data):
-            return Path(data).expanduser()
-        source = self.open(data, e)
-        divided = len({r.split for r in source.records}) == 2 and source.division == OWN_DIVISION
-        if whole and not divided:
-            records = tuple(replace(r, split=whole) for r in source.records)
-            source = replace(source, records=records, division=f"all for {whole}ing")
-        kind = "".join(f"{word}-" for word in (self.packed_name(e), "" if divided else whole) if word)
-        out = data_root() / f"{data_name(data)}-{kind}{identity(data)[:8]}.h5"
-        if not out.exists():
-            say(f"found {source.layout} with {len(source)} images; packing it to {out}")
-            self.pack(source, out, e, None if whole or len({r.split for r in source.records}) == 2 else 0.2)
-        return out
+def from_figures(system: System, name: str, *args: Any) -> Any:
+    """What a function of the module `system.figures` returns; None without the module or the function."""
+    function = getattr(import_module(system.figures), name, None) if system.figures else None
+    return function(*args) if function else None
 
-    def is_packed(self, data: str) -> bool:
-        """Whether the path is a packed file already; what it holds is checked when it is read."""
-        path = Path(data).expanduser()
-        if not path.exists():
-            known = " or ".join(self.worlds)
-            raise FileNotFoundError(f"{path} does not exist; give the path of {self.real}, or a world: {known}")
-        return path.is_file() and path.suffix in (".h5", ".hdf5")
 
-    def packed_name(self, e: Experiment) -> str:
-        """What of the experiment the packed file depends on, for its name."""
+# %% ../../nbs/80_systems/base.ipynb #99edf84b
+def check_discriminator(system: System, e: Experiment) -> None:
+    """Refuse a discriminator with too many layers for the maps that the row shows it."""
+    if "adversarial" not in e.losses:
+        return
+    smallest = Adversary(replace(e.adversary, width=1), *system.channels(e)).network.minimum
+    if min(e.discriminator_size) < smallest:
+        raise ValueError(
+            f"row '{e.row}' shows its discriminator maps of {e.discriminator_size[0]}x{e.discriminator_size[1]}, but "
+            f"{e.adversary.n_layers} layers need {smallest} pixels a side; use a larger scale, or "
+            f"--set adversary.n_layers={max(1, e.adversary.n_layers - 1)}"
+        )
+
+
+def check_weights(experiments: Sequence[Experiment]) -> None:
+    """Refuse pretrained weights that cannot be had or do not fit; of rows that are still to be trained."""
+    encoders = {(e.encoder, e.pretrained) for e in experiments if e.trained and e.encoder}
+    for encoder, source in sorted(encoders):
+        check_pretrained(encoder, source)
+
+
+def weights_identity(e: Experiment) -> str:
+    """What identifies a file of pretrained weights: a digest of its bytes; "" where there is none."""
+    path = Path(e.pretrained).expanduser()
+    if path.suffix not in STATE_DICTS or not path.is_file():
         return ""
-
-    def check_world(self, e: Experiment, data: str) -> None:
-        """Refuse a scale that has no world."""
-        if e.world is None:
-            raise ValueError(f"scale '{e.scale}' trains on {self.real}, not on {data}; give --data PATH")
-
-    def facts(self, e: Experiment, data: str) -> Any:
-        """What identifies the data of an experiment: a world's parameters, or layout and identity of files."""
-        if data in self.worlds:
-            self.check_world(e, data)
-            sizes = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(e.world).items()}  # as JSON has them
-            return {"world": data, **sizes}
-        return {"layout": "packed" if self.is_packed(data) else self.open(data, e).layout, "identity": identity(data)}
-
-    def weights_identity(self, e: Experiment) -> str:
-        """What identifies a file of pretrained weights: a digest of its bytes; "" where there is none."""
-        path = Path(e.pretrained).expanduser()
-        if path.suffix not in STATE_DICTS or not path.is_file():
-            return ""
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def world_file(e: Experiment, kind: str) -> Path:
-    """Where a world of the experiment's scale lies; another size or number of scenes is another file."""
-    w = e.world
-    sizes = f"{w.train_size[0]}x{w.train_size[1]}-{w.test_size[0]}x{w.test_size[1]}"
-    return data_root() / f"{kind}-{w.train_scenes}+{w.test_scenes}x{w.views}-{sizes}.h5"
-
-
-def workers_that_render() -> int:
-    """Processes for rendering a world: one a core, where processes are cheap."""
-    return torch.get_num_threads() if sys.platform == "linux" else 0
-
-
-def device_of(net: nn.Module) -> torch.device:
-    """Where a network lies; a naive baseline without numbers of its own lies on the CPU."""
-    return next(iter(net.state_dict().values())).device if net.state_dict() else torch.device("cpu")
-
-
-# %% ../../nbs/80_systems/base.ipynb #41e47701
-def at_network_size(
-    image: Tensor,  # (B,C,H,W) uint8
-    size: tuple[int, int],  # (H,W) the network sees
-    device: torch.device | str = "cpu",
-) -> Tensor:
-    """The image at the network's size, `(B,C,h,w)` 0-1."""
-    return interpolate(image.to(device).float() / 255, size, mode="bilinear", antialias=True).clamp(0, 1)
-
-
-def field_file(e: Experiment, world: str) -> Path:
-    """The packed pairs of a world at the experiment's scale, rendered if they are not there yet."""
-    out = world_file(e, f"{world}-pairs")
-    return pack_fields(out, **vars(e.world), workers=workers_that_render(), world=world.removesuffix("s"))
-
-
-# %% ../../nbs/80_systems/base.ipynb #f6b1b57c
+# %% ../../nbs/80_systems/base.ipynb #0a70350a
 SYSTEMS: dict[str, System] = {}
 STUDIES: dict[str, Study] = {}
-
-
-CODE: dict[str, Path] = {}  # system or study -> the file of one's own that registered it
 
 
 def register(system: System, studies: Mapping[str, Study]) -> None:
@@ -320,6 +245,111 @@ def register(system: System, studies: Mapping[str, Study]) -> None:
     STUDIES.update(studies)
 
 
+# %% ../../nbs/80_systems/base.ipynb #84b8ea98
+def data_root() -> Path:
+    """Where packed files are kept: $ADVDEPTH_DATA, or `data/` below the current folder."""
+    return Path(os.environ.get("ADVDEPTH_DATA", "data"))
+
+
+def data_name(data: str) -> str:
+    """A short name for data: that of a world, or the file's or folder's own."""
+    return data if is_world(data) else Path(data).resolve().stem.replace(" ", "_")
+
+
+def is_world(data: str) -> bool:
+    """Whether this names a synthetic world, of whatever system, and no path."""
+    return any(data in system.worlds for system in SYSTEMS.values())
+
+
+def world_file(e: Experiment, kind: str) -> Path:
+    """Where a world of the experiment's scale lies; another size or number of scenes is another file."""
+    w = e.world
+    sizes = f"{w.train_size[0]}x{w.train_size[1]}-{w.test_size[0]}x{w.test_size[1]}"
+    return data_root() / f"{kind}-{w.train_scenes}+{w.test_scenes}x{w.views}-{sizes}.h5"
+
+
+# %% ../../nbs/80_systems/base.ipynb #0b3d2df5
+def is_packed(system: System, data: str) -> bool:
+    """Whether the path is a packed file already; what it holds is checked when it is read."""
+    path = Path(data).expanduser()
+    if not path.exists():
+        known = " or ".join(system.worlds)
+        raise FileNotFoundError(f"{path} does not exist; give the path of {system.real}, or a world: {known}")
+    return path.is_file() and path.suffix in (".h5", ".hdf5")
+
+
+def check_world(system: System, e: Experiment, data: str) -> None:
+    """Refuse a scale that has no world."""
+    if e.world is None:
+        raise ValueError(f"scale '{e.scale}' trains on {system.real}, not on {data}; give --data PATH")
+
+
+def open_for(e: Experiment, data: str) -> Any:
+    """What `open_data` of the experiment's system makes of a source."""
+    system = SYSTEMS[e.system]
+    return system.open_data(Path(data).expanduser(), **system.options_for(e))
+
+
+def data_facts(e: Experiment, data: str) -> dict[str, Any]:
+    """What identifies the data of an experiment: a world's parameters, or layout and identity of files."""
+    system = SYSTEMS[e.system]
+    if data in system.worlds:
+        check_world(system, e, data)
+        sizes = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(e.world).items()}  # as JSON has them
+        return {"world": data, **sizes}
+    return {"layout": "packed" if is_packed(system, data) else open_for(e, data).layout, "identity": identity(data)}
+
+
+# %% ../../nbs/80_systems/base.ipynb #fac08f02
+OWN_DIVISION = "the source's own"  # what sources say that bring their train and test split along
+
+
+def pack_source(system: System, e: Experiment, data: str, say: Callable[[str], None], whole: str) -> Path:
+    """`data` packed into `data_root`, if it does not lie there yet, divided as `System.data_file` says."""
+    source = open_for(e, data)
+    both = len({r.split for r in source.records}) == 2
+    divided = both and source.division == OWN_DIVISION
+    if whole and not divided:
+        records = tuple(replace(r, split=whole) for r in source.records)
+        source = replace(source, records=records, division=f"all for {whole}ing")
+    kind = "".join(f"{word}-" for word in (system.packed_name(e), "" if divided else whole) if word)
+    out = data_root() / f"{data_name(data)}-{kind}{identity(data)[:8]}.h5"
+    if not out.exists():
+        say(f"found {source.layout} with {len(source)} images; packing it to {out}")
+        system.pack_data(source, out, system.packed_size(source, e), None if whole or both else 0.2)
+    return out
+
+
+# %% ../../nbs/80_systems/base.ipynb #d2f4abf9
+def at_network_size(
+    image: Tensor,  # (B,C,H,W) uint8
+    size: tuple[int, int],  # (H,W) the network sees
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """The image at the network's size, `(B,C,h,w)` 0-1."""
+    return interpolate(image.to(device).float() / 255, size, mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def device_of(net: nn.Module) -> torch.device:
+    """Where a network lies; a naive baseline without numbers of its own lies on the CPU."""
+    return next(iter(net.state_dict().values())).device if net.state_dict() else torch.device("cpu")
+
+
+def workers_that_render() -> int:
+    """Processes for rendering a world: one a core, where processes are cheap."""
+    return torch.get_num_threads() if sys.platform == "linux" else 0
+
+
+def field_file(e: Experiment, world: str) -> Path:
+    """The packed pairs of a world at the experiment's scale, rendered if they are not there yet."""
+    out = world_file(e, f"{world}-pairs")
+    return pack_fields(out, **vars(e.world), workers=workers_that_render(), world=world.removesuffix("s"))
+
+
+# %% ../../nbs/80_systems/base.ipynb #aa964aae
+CODE: dict[str, Path] = {}  # system or study -> the file of one's own that registered it
+
+
 def load_file(path: Path | str) -> list[str]:
     """Run a Python file of one's own that registers systems or studies; the names of its studies.
 
@@ -330,10 +360,7 @@ def load_file(path: Path | str) -> list[str]:
         raise FileNotFoundError(f"{path} does not exist; give a Python file that calls register(system, studies)")
     if path not in CODE.values():
         before = [(known, dict(known)) for known in (SYSTEMS, STUDIES)]
-        spec = importlib.util.spec_from_file_location(f"advdepth_guest_{path.stem}", path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # where dataclasses look up their annotations
-        spec.loader.exec_module(module)
+        _run(path)
         if taken := [name for known, old in before for name, thing in old.items() if known[name] is not thing]:
             for known, old in before:
                 known.clear(), known.update(old)
@@ -343,3 +370,11 @@ def load_file(path: Path | str) -> list[str]:
             raise ValueError(f"{path} registers no system and no study; call register(system, studies) in it")
         CODE.update(new)
     return [name for name, file in CODE.items() if file == path and name in STUDIES]
+
+
+def _run(path: Path) -> None:
+    """Import a file by its path."""
+    spec = importlib.util.spec_from_file_location(f"advdepth_guest_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look up their annotations
+    spec.loader.exec_module(module)

@@ -25,7 +25,7 @@ from ..training.adversary import AdversarySettings
 # %% auto #0
 __all__ = ["SHARED", "experiment", "from_settings"]
 
-# %% ../../nbs/80_systems/catalog.ipynb #c3524281
+# %% ../../nbs/80_systems/catalog.ipynb #70621f8a
 # What a reference row takes over from `--set`: all rows must have one network and one form of data.
 SHARED = {
     "encoder", "pretrained", "fusion_width", "frozen_stages", "frozen_norm", "align_corners", "frame", "crop", "world",
@@ -49,30 +49,36 @@ def experiment(
     choose("scale", scale, system.scales), choose("recipe", recipe, system.recipes)
     e = declared(scale, recipe)
     e = replace(e, row=row, hypothesis=(declared.__doc__ or "").strip())
-    meant = {}
-    for name, value in current_settings(settings).items():
-        part, _, term = name.partition(".")
-        check_name(e, part)  # before anything is left out below
-        if part == "losses" and term in e.terms(recipe) and term not in e.losses:
-            continue  # a weight is for the rows that have the term; it does not make one row into another
-        if part == "adversary" and e.adversary is None:
-            continue  # nor does it give a discriminator to a row without one
-        if row in table.rows or row in table.on_request or part in SHARED:
-            meant[name] = value
-    return with_settings(e, meant)
+    own = row in table.rows or row in table.on_request
+    return with_settings(e, {k: v for k, v in current_settings(settings).items() if _is_meant(e, k, own)})
 
 
-# %% ../../nbs/80_systems/catalog.ipynb #4faf9f56
+def _is_meant(e: Experiment, name: str, own: bool) -> bool:
+    """Whether a setting is for this row; `own`: a row of the table, not one that is pretrained by or compared with."""
+    part, _, term = name.partition(".")
+    check_name(e, part)  # before anything is left out below
+    if part == "losses" and term in e.terms(e.recipe) and term not in e.losses:
+        return False  # a weight is for the rows that have the term; it does not make one row into another
+    if part == "adversary" and e.adversary is None:
+        return False  # nor does it give a discriminator to a row without one
+    return own or part in SHARED
+
+
+# %% ../../nbs/80_systems/catalog.ipynb #30c7db72
 def from_settings(settings: Mapping[str, Any]) -> Experiment:
     """The experiment that `as_settings` wrote, also after a way through JSON."""
-    tuples = lambda d: {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}  # noqa: E731
     kind = choose("system", settings.get("system", "(none)"), SYSTEMS).experiment
     parts = {"adversary": AdversarySettings, "world": World}
-    given = current_fields({k: v for k, v in tuples(settings).items() if k != "system"})
+    given = current_fields({k: v for k, v in _with_tuples(settings).items() if k != "system"})
     given["network"] = NETWORKS.get(given["network"], given["network"])
     given |= {name: current_row(given[name]) for name in ("row", "init_from") if name in given}
     if isinstance(given.get("pretrained"), bool):  # before there were sources: timm's, or none
         given["pretrained"] = "timm" if given["pretrained"] and given["encoder"] else "none"
     if given.get("adversary"):
         given["adversary"] = current_fields(given["adversary"], ADVERSARY_FIELDS)
-    return kind(**{k: parts[k](**tuples(v)) if k in parts and v is not None else v for k, v in given.items()})
+    return kind(**{k: parts[k](**_with_tuples(v)) if k in parts and v is not None else v for k, v in given.items()})
+
+
+def _with_tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists, which JSON makes of tuples, as tuples again."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}

@@ -19,12 +19,22 @@ from ..training.schedules import SCHEDULES
 # %% auto #0
 __all__ = [
     "PRECISIONS",
+    "RANGES",
     "Row",
+    "Range",
+    "above",
+    "one_of",
+    "check_ranges",
+    "check_terms",
+    "check_fractions",
+    "check_names",
+    "check_evaluation",
+    "check_compute",
     "World",
     "Experiment",
-    "with_settings",
     "check_name",
     "choose",
+    "with_settings",
     "configure",
     "placebo",
     "placebos",
@@ -36,7 +46,104 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/80_systems/experiments.ipynb #d4e4b784
+# %% ../../nbs/80_systems/experiments.ipynb #60b75a92
+@dataclass(frozen=True)
+class Range:
+    """What a field may be, and the words in which another value is refused."""
+
+    holds: Callable[[Any], bool]
+    words: str  # such as "must be above 0"
+    remedy: str = ""  # behind the value, such as "; to train no encoder, frozen_stages=4"
+
+
+def above(low: float, remedy: str = "") -> Range:
+    """Numbers above `low`."""
+    return Range(lambda value: value > low, f"must be above {low}", remedy)
+
+
+def one_of(*names: str) -> Range:
+    """These names alone."""
+    *most, last = map(repr, names)
+    words = f"must be {', '.join(most)} or {last}" if len(names) < 4 else f"must be one of {', '.join(names)}"
+    return Range(names.__contains__, words)
+
+
+def check_ranges(thing: Any, ranges: Mapping[str, Range]) -> None:
+    """Refuse the first field of `thing` that is not in its range."""
+    for name, allowed in ranges.items():
+        if not allowed.holds(value := getattr(thing, name)):
+            raise ValueError(f"{name} {allowed.words}, not {value!r}{allowed.remedy}")
+
+
+# %% ../../nbs/80_systems/experiments.ipynb #6dac214f
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")  # "16-mixed" on CUDA alone
+
+RANGES: dict[str, Range] = {  # of every experiment
+    "epochs": above(0),
+    "batch": above(0),
+    "lr": above(0),
+    "lr_step": above(0),
+    "select": one_of("last", "best_val"),
+    "eval_split": one_of("test", "validation"),
+    "validation": Range(lambda part: 0 < part < 1, "is a fraction of the scenes, above 0 and below 1"),
+    "lr_warmup": Range(lambda part: 0 <= part < 1, "is a fraction of the run, at least 0 and below 1"),
+    "lr_schedule": one_of(*SCHEDULES),
+    "precision": one_of(*PRECISIONS),
+}
+
+
+# %% ../../nbs/80_systems/experiments.ipynb #ad02630f
+def check_terms(e: Experiment) -> None:
+    """Refuse terms that the system does not know, that lack a discriminator, or whose weight is no number."""
+    known = e.terms(e.recipe)
+    if unknown := set(e.losses) - known:
+        raise ValueError(f"unknown loss term {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
+    if "adversarial" in e.losses and e.adversary is None:
+        raise ValueError(
+            f"an adversarial term needs a discriminator, but recipe '{e.recipe}' describes no discriminator; "
+            "use another recipe, or name with --rows only rows without one"
+        )
+    if odd := [name for name, weight in e.losses.items() if not isfinite(weight)]:
+        raise ValueError(f"the weight of {odd[0]} must be a finite number, not {e.losses[odd[0]]}")
+
+
+def check_fractions(e: Experiment) -> None:
+    """Refuse fractions of the gradient for terms that the row lacks, or that leave nothing for the other terms."""
+    if unknown := set(e.grad_fractions) - set(e.losses):
+        raise ValueError(f"a gradient fraction of '{min(unknown)}', which this row does not have; add it to losses")
+    if any(not part > 0 for part in e.grad_fractions.values()) or not sum(e.grad_fractions.values()) < 1:
+        raise ValueError(f"grad_fractions must be above 0 and in all below 1, not {dict(e.grad_fractions)}")
+
+
+# %% ../../nbs/80_systems/experiments.ipynb #5eaebfe6
+def check_names(e: Experiment) -> None:
+    """Refuse a network or an augmentation that the system does not have."""
+    for name, known in (("network", e.networks), ("augment", e.augments)):
+        if getattr(e, name) not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(e, name)!r}")
+
+
+def check_evaluation(e: Experiment) -> None:
+    """Refuse to let the same scenes choose the epoch and judge it."""
+    if e.eval_split == "validation" and e.select == "best_val":
+        raise ValueError("scenes that choose the epoch cannot judge it: set select='last', or eval_split='test'")
+
+
+def check_compute(e: Experiment) -> None:
+    """Refuse what computes other than it says: `match_compute` with a discriminator, weights kept in 16 bits."""
+    if e.match_compute and ("adversarial" in e.losses or e.adversary is None):
+        raise ValueError(
+            "match_compute=True needs discriminator settings and no adversarial term: it spends a discriminator's "
+            "operations on more steps"
+        )
+    if e.precision in ("bf16-true", "16-true"):
+        raise ValueError(
+            f"precision '{e.precision}' keeps the weights themselves in 16 bits, where Adam's small steps are "
+            "lost or explode; set precision=bf16-mixed, which computes in 16 bits and keeps weights in 32"
+        )
+
+
+# %% ../../nbs/80_systems/experiments.ipynb #027590fe
 @dataclass(frozen=True)
 class World:
     """How much of a synthetic world is rendered for a scale; ignored when real data is given."""
@@ -58,6 +165,7 @@ class Experiment:
     pretrained: ClassVar[str] = "none"  # source of that encoder's weights
     networks: ClassVar[tuple[str, ...]] = ()  # what `network` may be; the first is the one that is trained
     augments: ClassVar[Mapping[str, Any]] = {}  # what `augment` may be
+    ranges: ClassVar[Mapping[str, Range]] = RANGES  # what other fields may be
 
     row: str = ""
     hypothesis: str = ""
@@ -80,17 +188,13 @@ class Experiment:
     scale: str
     network: str
     world: World | None
-    init_from: str = (
-        ""  # the row whose weights, of the same seed, this one begins from; "": random or the encoder's own
-    )
+    init_from: str = ""  # row whose weights, of the same seed, this one begins from; "": random, or the encoder's own
     precision: str = "32-true"  # one of PRECISIONS, Lightning Fabric's names
     workers: int = 0  # processes that load data
     select: str = "last"  # or "best_val": the epoch with the lowest error on held-out training scenes
     eval_split: str = "test"  # the split; or "validation": held-out training scenes, for choosing
     validation: float = 0.1  # fraction of the training scenes held out for either
-    grad_fractions: Mapping[str, float] = field(
-        default_factory=dict
-    )  # term -> fraction of the gradient, sets its weight
+    grad_fractions: Mapping[str, float] = field(default_factory=dict)  # term -> fraction of the gradient, not a weight
     n_trials: Mapping[str, float] = field(default_factory=dict)  # term -> weights tried before its own was chosen
     match_compute: bool = False  # no adversary, but its floating-point operations spent on more steps
 
@@ -114,57 +218,14 @@ class Experiment:
         return replace(self, pretrained="none") if self.pretrained != "none" else self
 
     def __post_init__(self) -> None:
-        known = self.terms(self.recipe)
-        if unknown := set(self.losses) - known:
-            raise ValueError(f"unknown loss term {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
-        if "adversarial" in self.losses and self.adversary is None:
-            raise ValueError(
-                f"an adversarial term needs a discriminator, but recipe '{self.recipe}' describes no discriminator; "
-                "use another recipe, or name with --rows only rows without one"
-            )
-        if self.network not in self.networks:
-            raise ValueError(f"network must be one of {', '.join(self.networks)}, not {self.network!r}")
-        if self.augment not in self.augments:
-            raise ValueError(f"augment must be one of {', '.join(self.augments)}, not {self.augment!r}")
-        for name in ("epochs", "batch", "lr", "lr_step"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        if odd := [name for name, weight in self.losses.items() if not isfinite(weight)]:
-            raise ValueError(f"the weight of {odd[0]} must be a finite number, not {self.losses[odd[0]]}")
-        if self.select not in ("last", "best_val"):
-            raise ValueError(f"select must be 'last' or 'best_val', not {self.select!r}")
-        if self.eval_split not in ("test", "validation"):
-            raise ValueError(f"eval_split must be 'test' or 'validation', not {self.eval_split!r}")
-        if self.eval_split == "validation" and self.select == "best_val":
-            raise ValueError("scenes that choose the epoch cannot judge it: set select='last', or eval_split='test'")
-        if not 0 < self.validation < 1:
-            raise ValueError(f"validation is a fraction of the scenes, above 0 and below 1, not {self.validation}")
-        if unknown := set(self.grad_fractions) - set(self.losses):
-            raise ValueError(f"a gradient fraction of '{min(unknown)}', which this row does not have; add it to losses")
-        if any(not part > 0 for part in self.grad_fractions.values()) or not sum(self.grad_fractions.values()) < 1:
-            raise ValueError(f"grad_fractions must be above 0 and in all below 1, not {dict(self.grad_fractions)}")
-        if self.match_compute and ("adversarial" in self.losses or self.adversary is None):
-            raise ValueError(
-                "match_compute=True needs discriminator settings and no adversarial term: it spends a discriminator's "
-                "operations on more steps"
-            )
-        if not 0 <= self.lr_warmup < 1:
-            raise ValueError(f"lr_warmup is a fraction of the run, at least 0 and below 1, not {self.lr_warmup}")
-        if self.lr_schedule not in SCHEDULES:
-            raise ValueError(f"lr_schedule must be one of {', '.join(SCHEDULES)}, not {self.lr_schedule!r}")
-        if self.precision in ("bf16-true", "16-true"):
-            raise ValueError(
-                f"precision '{self.precision}' keeps the weights themselves in 16 bits, where Adam's small steps are "
-                "lost or explode; set precision=bf16-mixed, which computes in 16 bits and keeps weights in 32"
-            )
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
+        for check in (check_terms, check_names, check_compute):
+            check(self)
+        check_ranges(self, self.ranges)
+        for check in (check_evaluation, check_fractions):
+            check(self)
 
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")  # "16-mixed" on CUDA alone
-
-
-# %% ../../nbs/80_systems/experiments.ipynb #fabf6db8
+# %% ../../nbs/80_systems/experiments.ipynb #30299a6c
 def _fits(value: Any, hint: Any) -> bool:
     """Whether `value` is of the annotated type; an int does for a float, a list for a tuple."""
     if isinstance(hint, types.UnionType):
@@ -179,48 +240,12 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, hint)
 
 
-def with_settings(thing: Any, settings: Mapping[str, Any]) -> Any:
-    """A copy of a dataclass with (dotted) fields changed all at once, so that only the whole has to fit together."""
-    given: dict[str, Any] = {}
-    for name, value in settings.items():
-        first, _, rest = name.partition(".")
-        given[first] = _changed(thing, first, rest, value, given)
-    return replace(thing, **given)
-
-
+# %% ../../nbs/80_systems/experiments.ipynb #7ec0988c
 def check_name(thing: Any, first: str) -> None:
     """Refuse a name that no field of `thing` has, or that is given by other means."""
     fields = {f.name for f in dataclasses.fields(thing)} - {"row", "hypothesis", "scale", "recipe"}
     if first not in fields:
         raise ValueError(f"unknown setting '{first}'; {type(thing).__name__} has {', '.join(sorted(fields))}")
-
-
-def _changed(thing: Any, first: str, rest: str, value: Any, given: Mapping[str, Any]) -> Any:
-    """The new value of the field `first`, or of its part `rest`; text is read as a Python literal."""
-    check_name(thing, first)
-    old = given.get(first, getattr(thing, first))
-    if rest and isinstance(old, Mapping):  # loss weights: a term may be added
-        try:
-            return {**old, rest: float(value)}
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"the weight of '{rest}' must be a number, not {value!r}") from error
-    if rest:
-        if not dataclasses.is_dataclass(old):
-            raise ValueError(f"'{first}' has no part '{rest}'; set {first}=VALUE")
-        return with_settings(old, {rest: value})
-    if isinstance(old, Mapping):
-        raise ValueError(f"'{first}' has parts: set one of them, for example {first}.adversarial=0.1")
-    if isinstance(value, str) and not isinstance(old, str):
-        try:
-            value = ast.literal_eval(value)
-        except (ValueError, SyntaxError) as error:
-            raise ValueError(f"{first}={value} is not a value of its type; it is {old!r} now") from error
-    hint = get_type_hints(type(thing))[first]
-    if isinstance(value, list):
-        value = tuple(value)
-    if not _fits(value, hint):
-        raise ValueError(f"{first}={value!r} does not fit; it is {old!r} now")
-    return float(value) if hint is float else value
 
 
 def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:
@@ -230,7 +255,49 @@ def choose(kind: str, name: str, known: Mapping[str, Any]) -> Any:
     return known[name]
 
 
-# %% ../../nbs/80_systems/experiments.ipynb #a9e3fd44
+# %% ../../nbs/80_systems/experiments.ipynb #d2e3ce3f
+def with_settings(thing: Any, settings: Mapping[str, Any]) -> Any:
+    """A copy of a dataclass with (dotted) fields changed all at once, so that only the whole has to fit together."""
+    given: dict[str, Any] = {}
+    for name, value in settings.items():
+        first, _, rest = name.partition(".")
+        check_name(thing, first)
+        old = given.get(first, getattr(thing, first))
+        if rest:
+            given[first] = _with_part(old, first, rest, value)
+        else:
+            given[first] = _as_field(first, value, old, get_type_hints(type(thing))[first])
+    return replace(thing, **given)
+
+
+def _with_part(old: Any, first: str, rest: str, value: Any) -> Any:
+    """The field `first`, one of whose parts is changed: a weight, which may be new, or a field of a dataclass."""
+    if isinstance(old, Mapping):
+        try:
+            return {**old, rest: float(value)}
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the weight of '{rest}' must be a number, not {value!r}") from error
+    if not dataclasses.is_dataclass(old):
+        raise ValueError(f"'{first}' has no part '{rest}'; set {first}=VALUE")
+    return with_settings(old, {rest: value})
+
+
+def _as_field(first: str, value: Any, old: Any, hint: Any) -> Any:
+    """The value as the type of the field `first`; text is read as a Python literal."""
+    if isinstance(old, Mapping):
+        raise ValueError(f"'{first}' has parts: set one of them, for example {first}.adversarial=0.1")
+    if isinstance(value, str) and not isinstance(old, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError) as error:
+            raise ValueError(f"{first}={value} is not a value of its type; it is {old!r} now") from error
+    value = tuple(value) if isinstance(value, list) else value
+    if not _fits(value, hint):
+        raise ValueError(f"{first}={value!r} does not fit; it is {old!r} now")
+    return float(value) if hint is float else value
+
+
+# %% ../../nbs/80_systems/experiments.ipynb #9b590786
 Row = Callable[[str, str], Experiment]  # (scale, recipe) -> the row's configuration
 
 
@@ -250,6 +317,7 @@ def configure(
     return kind(losses=losses, **fields | changes)
 
 
+# %% ../../nbs/80_systems/experiments.ipynb #a0a4a59e
 def placebo(kind: str, name: str, row: Row) -> Row:
     """The row `name` with one ingredient taken from its discriminator; its hypothesis says which."""
 
@@ -271,7 +339,7 @@ def only_adversarial(e: Experiment) -> dict[str, float]:
     return {name: weight for name, weight in e.losses.items() if name == "adversarial"}
 
 
-# %% ../../nbs/80_systems/experiments.ipynb #508d456e
+# %% ../../nbs/80_systems/experiments.ipynb #a1569878
 @dataclass(frozen=True)
 class Study:
     """Rows in the order of a table; references that stand above them; rows that are run on request only."""
@@ -325,6 +393,7 @@ class Study:
         return [(reference, compared) for reference, compared in beside.items() if compared]
 
 
+# %% ../../nbs/80_systems/experiments.ipynb #fb57649a
 def named(*rows: Row) -> dict[str, Row]:
     """Rows by the names of their functions."""
     return {r.__name__: r for r in rows}

@@ -23,7 +23,7 @@ from .experiments import Experiment, as_settings
 from ..core.files import write_atomically, write_json
 
 # %% auto #0
-__all__ = ["RUN_FORMAT", "damaged", "check_format", "save_model", "load_model", "initialize_from"]
+__all__ = ["RUN_FORMAT", "damaged", "check_format", "save_model", "load_model", "check_model", "initialize_from"]
 
 
 # %% ../../nbs/80_systems/model_files.ipynb #963062c0
@@ -66,7 +66,7 @@ def check_format(told: dict[str, Any], path: Path) -> None:
         )
 
 
-# %% ../../nbs/80_systems/model_files.ipynb #e30a6c00
+# %% ../../nbs/80_systems/model_files.ipynb #bf19d33e
 def save_model(net: nn.Module, e: Experiment, folder: Path) -> None:
     """`model.safetensors` and, beside it, `model.json`: how to build the network and normalize its images."""
     from safetensors.torch import save_file
@@ -81,16 +81,13 @@ def save_model(net: nn.Module, e: Experiment, folder: Path) -> None:
     write_json(folder / "model.json", told)
 
 
+# %% ../../nbs/80_systems/model_files.ipynb #b514d825
 def load_model(folder: Path | str) -> tuple[nn.Module, Experiment]:
     """The network of a finished run, in evaluation mode on the CPU, and the experiment that made it."""
     from safetensors.torch import load_file
 
     folder = Path(folder)
-    for name in ("model.json", "model.safetensors"):
-        if not (folder / name).exists():
-            raise FileNotFoundError(f"{folder} has no {name}; give the folder of a finished run (…/runs/ROW/seed=N)")
-    if broken := damaged(folder, "model.json", "model.safetensors"):
-        raise ValueError(f"{folder / broken} is damaged and cannot be read; train that run again")
+    check_model(folder)
     told = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     check_format(told, folder / "model.json")
     if told["experiment"].get("system") not in SYSTEMS and "code" in told:
@@ -103,6 +100,16 @@ def load_model(folder: Path | str) -> tuple[nn.Module, Experiment]:
     return net.eval(), e
 
 
+def check_model(folder: Path) -> None:
+    """Refuse a folder without a trained network, or with a damaged one."""
+    for name in ("model.json", "model.safetensors"):
+        if not (folder / name).exists():
+            raise FileNotFoundError(f"{folder} has no {name}; give the folder of a finished run (…/runs/ROW/seed=N)")
+    if broken := damaged(folder, "model.json", "model.safetensors"):
+        raise ValueError(f"{folder / broken} is damaged and cannot be read; train that run again")
+
+
+# %% ../../nbs/80_systems/model_files.ipynb #85d0ebf2
 def initialize_from(net: nn.Module, folder: Path | str) -> None:
     """Give `net` the weights of a finished run, and how its images are normalised; refuses those of another network."""
     other = load_model(folder)[0]

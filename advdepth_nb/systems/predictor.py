@@ -27,13 +27,13 @@ __all__ = [
     "open_photograph",
     "photographs",
     "save_depth",
-    "save_disparity",
     "save_picture",
+    "save_disparity",
     "save_coloured",
     "Predictor",
 ]
 
-# %% ../../nbs/80_systems/predictor.ipynb #1fd9178b
+# %% ../../nbs/80_systems/predictor.ipynb #4828aa85
 PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
 
@@ -67,6 +67,7 @@ def open_photograph(path: str | Path) -> Image.Image:
         raise ValueError(f"{path} is not an image that can be read ({error}); give a PNG or JPEG file") from error
 
 
+# %% ../../nbs/80_systems/predictor.ipynb #feaa8d9e
 def photographs(paths: Sequence[str | Path]) -> list[Path]:
     """The image files named, those in the folders named, in order; refuses what is neither."""
     found: list[Path] = []
@@ -83,7 +84,7 @@ def photographs(paths: Sequence[str | Path]) -> list[Path]:
     return found
 
 
-# %% ../../nbs/80_systems/predictor.ipynb #9fc662d9
+# %% ../../nbs/80_systems/predictor.ipynb #c9dbe753
 def save_depth(
     depth: Tensor,  # (H,W) metres
     path: Path | str,
@@ -92,6 +93,20 @@ def save_depth(
     return _save_16_bits((depth.double() * 1000).round(), path)
 
 
+def _save_16_bits(
+    codes: Tensor,  # (H,W) whole numbers; what does not fit into 16 bits becomes 0
+    path: Path | str,
+) -> Path:
+    fit = torch.where((codes > 0) & (codes <= 65535), codes, torch.zeros_like(codes))
+    return save_picture(fit.to(torch.int32).numpy().astype(np.uint16), path)
+
+
+def save_picture(pixels: np.ndarray, path: Path | str) -> Path:
+    """A PNG of (H,W) uint16 or (H,W,3) uint8, written under another name first."""
+    return write_atomically(path, lambda p: Image.fromarray(pixels).save(p, format="PNG"))
+
+
+# %% ../../nbs/80_systems/predictor.ipynb #8a2649e6
 def save_disparity(
     disparity: Tensor,  # (H,W) pixels
     path: Path | str,
@@ -106,19 +121,6 @@ def save_disparity(
             stacklevel=2,
         )
     return _save_16_bits(codes, path)
-
-
-def _save_16_bits(
-    codes: Tensor,  # (H,W) whole numbers; what does not fit into 16 bits becomes 0
-    path: Path | str,
-) -> Path:
-    fit = torch.where((codes > 0) & (codes <= 65535), codes, torch.zeros_like(codes))
-    return save_picture(fit.to(torch.int32).numpy().astype(np.uint16), path)
-
-
-def save_picture(pixels: np.ndarray, path: Path | str) -> Path:
-    """A PNG of (H,W) uint16 or (H,W,3) uint8, written under another name first."""
-    return write_atomically(path, lambda p: Image.fromarray(pixels).save(p, format="PNG"))
 
 
 # %% ../../nbs/80_systems/predictor.ipynb #ab43643c

@@ -28,13 +28,17 @@ __all__ = [
     "ADVERSARIES",
     "prepare_depth",
     "AdversarySettings",
+    "check_settings",
     "loss_scale",
     "with_condition",
     "shuffled",
+    "discriminator_network",
     "Discriminator",
     "random_direction",
     "with_gradient",
     "frozen",
+    "penalties",
+    "placebo_gradient",
     "Adversary",
 ]
 
@@ -76,7 +80,7 @@ PLACEBOS = {  # what is taken from the discriminator; everything else of the row
 }
 
 
-# %% ../../nbs/60_training/adversary.ipynb #a64eb16d
+# %% ../../nbs/60_training/adversary.ipynb #95d8c0e1
 @dataclass(frozen=True)
 class AdversarySettings:
     """The discriminator, its objective and optimizer, and what depth goes through before it sees it."""
@@ -104,27 +108,33 @@ class AdversarySettings:
     requantize: bool = False  # fake through the same rounding and noise
 
     def __post_init__(self) -> None:
-        known = {
-            "objective": tuple(OBJECTIVES), "norm": ("instance", "batch", "none"), "init": ("normal", "default"),
-            "placebo": ("", *PLACEBOS),
-        }  # fmt: skip
-        for name, values in known.items():
-            if (value := getattr(self, name)) not in values:
-                listed = ", ".join(v or "empty" for v in values)
-                raise ValueError(f"{name} must be one of {listed}, not {value!r}")
-        if self.norm == "batch" and (self.objective == "wgangp" or self.r1 or self.r2):
-            raise ValueError(
-                "norm 'batch' couples the images of a batch, so a gradient penalty (objective 'wgangp', r1 or r2 > 0) "
-                "has no meaning; use norm 'instance' or 'none'"
-            )
-        if self.placebo == "shuffled" and not self.conditional:
-            raise ValueError("placebo 'shuffled' deals out wrong pictures, so the discriminator must be conditional")
-        least = {"scales": 1, "steps": 1, "n_layers": 1, "width": 1, "pool_size": 0, "r1": 0, "r2": 0, "gp_weight": 0}
-        if low := [name for name, value in least.items() if getattr(self, name) < value]:
-            raise ValueError(f"{low[0]} must be at least {least[low[0]]}, not {getattr(self, low[0])}")
-        if self.lr <= 0 or self.depth_scale <= 0:
-            raise ValueError(f"lr and depth_scale must be above 0, not {self.lr} and {self.depth_scale}")
+        check_settings(self)
 
+
+def check_settings(s: AdversarySettings) -> None:
+    """Refuse settings that are out of range or have no meaning together; ValueError in one sentence."""
+    for name, values in _KNOWN.items():
+        if (value := getattr(s, name)) not in values:
+            listed = ", ".join(v or "empty" for v in values)
+            raise ValueError(f"{name} must be one of {listed}, not {value!r}")
+    if s.norm == "batch" and (s.objective == "wgangp" or s.r1 or s.r2):
+        raise ValueError(
+            "norm 'batch' couples the images of a batch, so a gradient penalty (objective 'wgangp', r1 or r2 > 0) "
+            "has no meaning; use norm 'instance' or 'none'"
+        )
+    if s.placebo == "shuffled" and not s.conditional:
+        raise ValueError("placebo 'shuffled' deals out wrong pictures, so the discriminator must be conditional")
+    if low := [name for name, value in _LEAST.items() if getattr(s, name) < value]:
+        raise ValueError(f"{low[0]} must be at least {_LEAST[low[0]]}, not {getattr(s, low[0])}")
+    if s.lr <= 0 or s.depth_scale <= 0:
+        raise ValueError(f"lr and depth_scale must be above 0, not {s.lr} and {s.depth_scale}")
+
+
+_KNOWN = {
+    "objective": tuple(OBJECTIVES), "norm": ("instance", "batch", "none"), "init": ("normal", "default"),
+    "placebo": ("", *PLACEBOS),
+}  # fmt: skip
+_LEAST = {"scales": 1, "steps": 1, "n_layers": 1, "width": 1, "pool_size": 0, "r1": 0, "r2": 0, "gp_weight": 0}
 
 # %% ../../nbs/60_training/adversary.ipynb #79dbb6d5
 ADVERSARIES = {
@@ -167,7 +177,14 @@ def shuffled(condition: Tensor) -> Tensor:
     return condition.roll(1, dims=0)
 
 
-# %% ../../nbs/60_training/adversary.ipynb #743b9cf5
+# %% ../../nbs/60_training/adversary.ipynb #57c782c5
+def discriminator_network(s: AdversarySettings, channels: int, seed: int) -> nn.Module:
+    """The network of the settings, one PatchGAN or several at falling sizes; `channels`: of map and condition."""
+    shape = (channels, s.width, s.n_layers, s.norm, s.spectral, s.init, seed)
+    return MultiScaleDiscriminator(*shape, scales=s.scales) if s.scales > 1 else PatchDiscriminator(*shape)
+
+
+# %% ../../nbs/60_training/adversary.ipynb #df6d28c3
 class Discriminator:
     """A PatchGAN with its optimizer, buffer and random numbers; it sees plain tensors `(B,C,H,W)`."""
 
@@ -184,17 +201,12 @@ class Discriminator:
                 f"conditional is {settings.conditional} but condition_channels is {condition_channels}; "
                 "give the condition's channels exactly where the settings ask for one"
             )
-        for_start, for_pool, for_inputs = torch.randint(
-            2**60, (3,), generator=torch.Generator().manual_seed(seed)
-        ).tolist()
+        seeds = torch.randint(2**60, (3,), generator=torch.Generator().manual_seed(seed))
+        for_start, for_pool, for_inputs = seeds.tolist()
         s = self.settings = settings
         self.channels, self.condition_channels = channels, condition_channels
         self.objective = OBJECTIVES[s.objective]
-        shape = (channels + condition_channels, s.width, s.n_layers, s.norm, s.spectral, s.init, for_start)
-        several = s.scales > 1
-        self.network = (MultiScaleDiscriminator(*shape, scales=s.scales) if several else PatchDiscriminator(*shape)).to(
-            device
-        )
+        self.network = discriminator_network(s, channels + condition_channels, for_start).to(device)
         self.discriminator: nn.Module = self.network  # as Fabric wraps it, after setup()
         self.optimizer = torch.optim.Adam(self.network.parameters(), s.lr, s.betas, fused=True)
         self.pool = ImagePool(s.pool_size, for_pool)
@@ -283,9 +295,29 @@ def frozen(module: nn.Module) -> Iterator[None]:
         module.requires_grad_(True)
 
 
-# %% ../../nbs/60_training/adversary.ipynb #f9403911
+# %% ../../nbs/60_training/adversary.ipynb #7db4a543
+def penalties(d: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+    """The weighted penalties on the score's gradient that the settings ask for, a scalar; 0 without one."""
+    s, penalty = d.settings, torch.zeros((), device=real.device)
+    if s.objective == "wgangp":
+        penalty = penalty + s.gp_weight * gradient_penalty(d.exact_score, real, fake, d.generator)
+    for gamma, x in ((s.r1, real), (s.r2, fake)):
+        if gamma:
+            penalty = penalty + gamma / 2 * zero_centered_gp(d.exact_score, x)
+    return penalty
+
+
+def placebo_gradient(d: Discriminator, loss: Tensor, leaf: Tensor) -> Tensor:
+    """What a placebo gives the generator instead of the gradient of `loss` by `leaf` `(B,C,H,W)`."""
+    if d.settings.placebo == "detached":
+        return torch.zeros_like(leaf)
+    scale = loss_scale(d.fabric)
+    return random_direction(torch.autograd.grad(scale * loss, leaf)[0] / scale, d.generator)
+
+
+# %% ../../nbs/60_training/adversary.ipynb #3d56ad5e
 class Adversary(Discriminator):
-    """A discriminator that plays: the generator's adversarial term, and its own updates."""
+    """A discriminator in training: the generator's adversarial term, and its own updates."""
 
     def generator_loss(
         self,
@@ -304,14 +336,7 @@ class Adversary(Discriminator):
                 check_alike(real, fake)
                 seen.insert(0, self.score(self.joined("real", real.detach(), condition)))
         loss = self.objective.generator(*seen)
-        return with_gradient(loss, self.placebo_gradient(loss, leaf), fake) if replaced else loss
-
-    def placebo_gradient(self, loss: Tensor, leaf: Tensor) -> Tensor:
-        """What a placebo gives the generator instead of the gradient of `loss` by `leaf` `(B,C,H,W)`."""
-        if self.settings.placebo == "detached":
-            return torch.zeros_like(leaf)
-        scale = loss_scale(self.fabric)
-        return random_direction(torch.autograd.grad(scale * loss, leaf)[0] / scale, self.generator)
+        return with_gradient(loss, placebo_gradient(self, loss, leaf), fake) if replaced else loss
 
     def step(
         self,
@@ -330,21 +355,11 @@ class Adversary(Discriminator):
             health = self.update(real, fake)
         return health
 
-    def penalty(self, real: Tensor, fake: Tensor) -> Tensor:
-        """The weighted penalties on the score's gradient that the settings ask for, a scalar; 0 without one."""
-        s, penalty = self.settings, torch.zeros((), device=real.device)
-        if s.objective == "wgangp":
-            penalty = penalty + s.gp_weight * gradient_penalty(self.exact_score, real, fake, self.generator)
-        for gamma, x in ((s.r1, real), (s.r2, fake)):
-            if gamma:
-                penalty = penalty + gamma / 2 * zero_centered_gp(self.exact_score, x)
-        return penalty
-
     def update(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """One step of the optimizer on what `joined` gave; losses, logits, accuracy and norm of the gradient."""
         real_logits, fake_logits = self.logits(real, fake)
         loss = self.objective.discriminator(real_logits, fake_logits) * (0.5 if self.settings.halve_d_loss else 1.0)
-        penalty = self.penalty(real, fake)
+        penalty = penalties(self, real, fake)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss + penalty) if self.fabric else (loss + penalty).backward()
         norms = [p.grad.norm() for p in self.network.parameters() if p.grad is not None]

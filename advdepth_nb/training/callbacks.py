@@ -143,7 +143,7 @@ class NaNGuard(Callback):
         raise NotFinite(f"epoch {run.epoch + 1}, step {run.step + 1}: {what}; {remedy}")
 
 
-# %% ../../nbs/60_training/callbacks.ipynb #df241f53
+# %% ../../nbs/60_training/callbacks.ipynb #77253e8b
 class Progress(Callback):
     """Tells where the run stands: `say(fraction, text)` at most once a second, and at each epoch's end."""
 
@@ -164,6 +164,7 @@ class Progress(Callback):
         self.tell(run)
 
 
+# %% ../../nbs/60_training/callbacks.ipynb #efb70b61
 class KeepBest(Callback):
     """End with the weights of the epoch that scored lowest, not with the last epoch's.
 

@@ -14,7 +14,7 @@ from .loop import Training, generator_for
 __all__ = ["FlopCounter", "step_flops"]
 
 
-# %% ../../nbs/60_training/flops.ipynb #4b7860ef
+# %% ../../nbs/60_training/flops.ipynb #09b39d34
 class FlopCounter(TorchDispatchMode):
     """Adds up the floating-point operations of all that runs inside; gradients of gradients too."""
 
@@ -28,6 +28,7 @@ class FlopCounter(TorchDispatchMode):
         return out
 
 
+# %% ../../nbs/60_training/flops.ipynb #5fa16861
 def step_flops(run: Training) -> int:
     """Floating-point operations of one step of generator and discriminator on a full batch.
 

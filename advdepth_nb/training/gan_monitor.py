@@ -37,12 +37,13 @@ __all__ = [
     "undisturbed",
     "as_in_training",
     "decoder_ratio",
+    "raw_batches",
     "real_fake_pair",
     "held_out_accuracy",
-    "raw_batches",
     "GANMonitor",
     "Gates",
     "GANHealth",
+    "failed_gates",
     "gan_health",
     "write_gan_health",
     "fresh_accuracy",
@@ -52,11 +53,13 @@ __all__ = [
     "snapshot",
     "draw_map",
     "draw_maps",
+    "plot_gradient",
+    "plot_accuracy",
     "panel",
 ]
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #bc846e97
+# %% ../../nbs/60_training/gan_monitor.ipynb #fd4a437b
 def last_weight(
     prediction: Tensor,  # with its graph
 ) -> Tensor:
@@ -72,6 +75,7 @@ def last_weight(
     raise ValueError("the prediction depends on no weight of a convolution; train a network that has one")
 
 
+# %% ../../nbs/60_training/gan_monitor.ipynb #5ea125b6
 def predict_unwrapped(run: Training, batch: Mapping[str, Tensor]) -> Tensor | list[Tensor]:
     """The prediction in the run's precision, with a graph down to the weights that may be differentiated freely."""
     net, precision = run.task.net, run.fabric.strategy.precision
@@ -150,7 +154,21 @@ def decoder_ratio(run: Training) -> float:
     return pushed / against if against else float("nan")
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #f83f6b08
+# %% ../../nbs/60_training/gan_monitor.ipynb #c379631c
+def raw_batches(
+    data: Dataset,  # yields dicts of tensors
+    batch: int,
+    count: int = 4,  # at most
+) -> list[dict[str, Tensor]]:
+    """Whole batches of a data set, spread evenly over it."""
+    if len(data) < batch:
+        raise ValueError(f"{len(data)} held-out images do not fill one batch of {batch}; hold out more scenes")
+    count = min(count, len(data) // batch)
+    chosen = torch.linspace(0, len(data) - 1, count * batch).long().view(count, batch)
+    return [default_collate([data[i] for i in row]) for row in chosen.tolist()]
+
+
+# %% ../../nbs/60_training/gan_monitor.ipynb #62a6ab80
 def real_fake_pair(
     run: Training,
     raw: Mapping[str, Tensor],  # as the data yields it
@@ -180,22 +198,9 @@ def held_out_accuracy(
     return {"real": float(real), "fake": float(fake)}
 
 
-def raw_batches(
-    data: Dataset,  # yields dicts of tensors
-    batch: int,
-    count: int = 4,  # at most
-) -> list[dict[str, Tensor]]:
-    """Whole batches of a data set, spread evenly over it."""
-    if len(data) < batch:
-        raise ValueError(f"{len(data)} held-out images do not fill one batch of {batch}; hold out more scenes")
-    count = min(count, len(data) // batch)
-    chosen = torch.linspace(0, len(data) - 1, count * batch).long().view(count, batch)
-    return [default_collate([data[i] for i in row]) for row in chosen.tolist()]
-
-
-# %% ../../nbs/60_training/gan_monitor.ipynb #0888e0ea
+# %% ../../nbs/60_training/gan_monitor.ipynb #2dd49a70
 class GANMonitor(History):
-    """One row per check: `real` and `fake` held-out accuracy, `grad_fraction` and `ratio` of the adversarial gradient."""
+    """A row per check: held-out accuracy of `real` and `fake`, the adversarial gradient's `grad_fraction` and `ratio`."""
 
     checks = 8  # in a run, unless `every` says otherwise
 
@@ -229,7 +234,7 @@ class GANMonitor(History):
             run.seconds -= time.perf_counter() - begun  # of the budget: a check does not train
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #3b20b19d
+# %% ../../nbs/60_training/gan_monitor.ipynb #0b2a9e4c
 EXEMPT = {  # placebo or objective -> the gates it fails by construction
     "frozen": ("saturated", "negligible_gradient"),
     "detached": ("saturated", "negligible_gradient"),
@@ -259,7 +264,21 @@ class GANHealth:
     thresholds: Gates = Gates()
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #a6f006bb
+def failed_gates(means: Mapping[str, float], gates: Gates, exempt: Sequence[str] = ()) -> list[str]:
+    """Why a run with these means is no healthy GAN, in words; gates that are `exempt` are not asked."""
+    reasons = []
+    if odd := [name for name in ("real", "fake", "grad_fraction") if not isfinite(means[name])]:
+        reasons.append(f"not finite: the checks' {' and '.join(odd)}")
+    if "saturated" not in exempt and min(means["real"], means["fake"]) >= gates.saturated:
+        told = f"{means['real']:.3f} of real and {means['fake']:.3f} of fake held-out patches are told apart"
+        reasons.append(f"saturated: {told}; of both, {gates.saturated:g} is too much")
+    if "negligible_gradient" not in exempt and means["grad_fraction"] < gates.negligible_gradient:
+        part = f"{means['grad_fraction']:.2g}, below {gates.negligible_gradient:g}"
+        reasons.append(f"negligible gradient: the adversarial fraction is {part}")
+    return reasons
+
+
+# %% ../../nbs/60_training/gan_monitor.ipynb #19201182
 def gan_health(
     checks: pd.DataFrame,  # a `GANMonitor`'s table: step, real, fake, grad_fraction, ratio
     settings: AdversarySettings,  # of the run
@@ -271,19 +290,12 @@ def gan_health(
         few = f"too few checks: {len(checks)}, and {gates.checks} are needed; train for longer or check more often"
         return GANHealth(False, [few], exempt, len(checks), thresholds=gates)
     means = checks[["real", "fake", "grad_fraction", "ratio"]].iloc[len(checks) // 2 :].mean(skipna=False).to_dict()
-    reasons = []
-    if odd := [name for name in ("real", "fake", "grad_fraction") if not isfinite(means[name])]:
-        reasons.append(f"not finite: the checks' {' and '.join(odd)}")
-    if "saturated" not in exempt and min(means["real"], means["fake"]) >= gates.saturated:
-        told = f"{means['real']:.3f} of real and {means['fake']:.3f} of fake held-out patches are told apart"
-        reasons.append(f"saturated: {told}; of both, {gates.saturated:g} is too much")
-    if "negligible_gradient" not in exempt and means["grad_fraction"] < gates.negligible_gradient:
-        part = f"{means['grad_fraction']:.2g}, below {gates.negligible_gradient:g}"
-        reasons.append(f"negligible gradient: the adversarial fraction is {part}")
+    reasons = failed_gates(means, gates, exempt)
     finite = {name: float(value) if isfinite(value) else None for name, value in means.items()}
     return GANHealth(not reasons, reasons, exempt, len(checks), finite, gates)
 
 
+# %% ../../nbs/60_training/gan_monitor.ipynb #1f0d89c7
 def write_gan_health(
     path: Path | str,  # `gan_health.json` in the run's folder
     health: GANHealth,
@@ -314,7 +326,7 @@ def fresh_accuracy(
     return held_out_accuracy(run, batches, fresh)
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #5c8ec719
+# %% ../../nbs/60_training/gan_monitor.ipynb #f97aa36e
 def power_spectrum(
     x: Tensor,  # (B,C,H,W)
     bins: int = 0,  # 0: half the shorter side
@@ -334,6 +346,7 @@ def power_spectrum(
     return torch.arange(1, bins + 1) / (2 * bins), (total / count.clamp(min=1))[:, 1 : bins + 1].cpu()
 
 
+# %% ../../nbs/60_training/gan_monitor.ipynb #04125e18
 def spectra(
     real: Tensor,  # (B,C,H,W), as the discriminator sees it
     fake: Tensor,  # the same
@@ -373,7 +386,7 @@ def snapshot(run: Training, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: x.cpu() for name, x in found.items()}
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #e7396875
+# %% ../../nbs/60_training/gan_monitor.ipynb #6cc2e2fd
 def draw_map(ax: Axes, x: Tensor, limits: tuple[float, float]) -> Any:  # (C,H,W)
     """A picture where there are three channels, else the first one as a map; 0 is unknown there, and grey."""
     ax.set(xticks=[], yticks=[], facecolor="0.75")
@@ -383,6 +396,7 @@ def draw_map(ax: Axes, x: Tensor, limits: tuple[float, float]) -> Any:  # (C,H,W
     return ax.imshow(known, cmap="viridis", vmin=limits[0], vmax=limits[1])
 
 
+# %% ../../nbs/60_training/gan_monitor.ipynb #8d7699a8
 def draw_maps(fig: Any, given: Tensor, truth: Tensor, made: Tensor, patches: Mapping[str, Tensor]) -> None:
     """The upper row of a `panel`: three maps and, where they lie, the patches called real or fake."""
     ends = lambda x: (float(x.min()), float(x.max()))  # noqa: E731
@@ -400,7 +414,37 @@ def draw_maps(fig: Any, given: Tensor, truth: Tensor, made: Tensor, patches: Map
         ax.set_title(name, fontsize=9)
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #9a299296
+# %% ../../nbs/60_training/gan_monitor.ipynb #8e470202
+def plot_gradient(ax: Axes, checks: pd.DataFrame) -> None:
+    """The adversarial fraction at the prediction and ratio at the decoder, check by check."""
+    for name, color, label in (
+        ("grad_fraction", "C0", "fraction at the prediction"), ("ratio", "C2", "ratio at the decoder"),
+    ):  # fmt: skip
+        ax.plot(checks["step"], checks[name], "o-", ms=3, color=color, label=label)
+    some = (checks[["grad_fraction", "ratio"]] > 0).any(axis=None)
+    ax.set_yscale("log" if some else "linear")  # detached: all zero
+    ax.axhline(Gates.negligible_gradient, color="0.5", lw=1, ls="--")
+    _finish(ax, "adversarial gradient; dashed: negligible")
+
+
+def plot_accuracy(ax: Axes, checks: pd.DataFrame) -> None:
+    """Held-out accuracy on real and on fake, check by check."""
+    for name, color in (("real", "0.2"), ("fake", "C1")):
+        ax.plot(checks["step"], checks[name], "o-", ms=3, color=color, label=name)
+    for level, style in ((0.5, "-"), (Gates.saturated, "--")):
+        ax.axhline(level, color="0.7", lw=1, ls=style, zorder=0)
+    ax.set(ylim=(-0.03, 1.05))
+    _finish(ax, "held-out patches called right; dashed: saturated")
+
+
+def _finish(ax: Axes, title: str) -> None:
+    ax.set(xlabel="step")
+    ax.set_title(title, fontsize=9)
+    ax.legend(frameon=False, fontsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+# %% ../../nbs/60_training/gan_monitor.ipynb #3aedd81e
 def panel(
     seen: Mapping[str, Tensor],  # from `snapshot`
     checks: pd.DataFrame,  # from `GANMonitor`
@@ -415,25 +459,8 @@ def panel(
     draw_maps(above, given, truth, made, patches)
     spectrum, gradient, accuracy = below.subplots(1, 3)
     plot_spectra(spectra(seen["real"], seen["fake"]), spectrum)
-    for name, color, label in (
-        ("grad_fraction", "C0", "fraction at the prediction"),
-        ("ratio", "C2", "ratio at the decoder"),
-    ):
-        gradient.plot(checks["step"], checks[name], "o-", ms=3, color=color, label=label)
-    gradient.set_yscale(
-        "log" if (checks[["grad_fraction", "ratio"]] > 0).any(axis=None) else "linear"
-    )  # detached: all zero
-    gradient.axhline(Gates.negligible_gradient, color="0.5", lw=1, ls="--")
-    for name, color in (("real", "0.2"), ("fake", "C1")):
-        accuracy.plot(checks["step"], checks[name], "o-", ms=3, color=color, label=name)
-    for level, style in ((0.5, "-"), (Gates.saturated, "--")):
-        accuracy.axhline(level, color="0.7", lw=1, ls=style, zorder=0)
     spectrum.set_title("spectra of real and fake", fontsize=9)
-    gradient.set(xlabel="step", title="adversarial gradient; dashed: negligible")
-    accuracy.set(xlabel="step", ylim=(-0.03, 1.05), title="held-out patches called right; dashed: saturated")
-    for ax in (gradient, accuracy):
-        ax.title.set_fontsize(9)
-        ax.legend(frameon=False, fontsize=8)
-        ax.spines[["top", "right"]].set_visible(False)
+    plot_gradient(gradient, checks)
+    plot_accuracy(accuracy, checks)
     fig.suptitle(title, fontsize=10)
     return fig

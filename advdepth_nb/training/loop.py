@@ -21,7 +21,17 @@ if TYPE_CHECKING:  # whoever only predicts does not wait for it
     from lightning.fabric import Fabric
 
 # %% auto #0
-__all__ = ["BatchTask", "generator_for", "TrainingState", "Training", "Callback", "maps", "gradients"]
+__all__ = [
+    "PROGRESS",
+    "BatchTask",
+    "generator_for",
+    "Callback",
+    "TrainingState",
+    "maps",
+    "backward",
+    "gradients",
+    "Training",
+]
 
 
 # %% ../../nbs/60_training/loop.ipynb #64b0bd19
@@ -51,7 +61,22 @@ def generator_for(seed: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 2_654_435_761 % 2**63)
 
 
-# %% ../../nbs/60_training/loop.ipynb #25ef4b48
+# %% ../../nbs/60_training/loop.ipynb #0841c458
+class Callback:
+    """Watches a run. Each event is told the `Training`; override the ones of interest."""
+
+    def before_fit(self, run: Training) -> None: ...
+    def before_backward(self, run: Training) -> None: ...
+    def before_update(self, run: Training) -> None: ...
+    def after_step(self, run: Training) -> None: ...
+    def after_epoch(self, run: Training) -> None: ...
+    def after_fit(self, run: Training) -> None: ...
+
+
+# %% ../../nbs/60_training/loop.ipynb #6fd525bf
+PROGRESS = ("epoch", "step", "images", "seconds")  # how far a run has come; seconds of training, resumed parts included
+
+
 class TrainingState:
     """What a run is made of, and what a checkpoint must hold; callbacks may look at all of it."""
 
@@ -89,20 +114,14 @@ class TrainingState:
         self.epochs = -(-self.steps // self.steps_per_epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed run needs.
-
-        No generator's state is in it, because an epoch's randomness is its number's.
-        """
+        """Everything a resumed run needs. No generator's state is in it: an epoch's randomness is its number's."""
         return {
             "net": self.task.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler else None,
             "adversary": self.adversary.state_dict() if self.adversary else None,
             "precision": self.fabric.strategy.precision.state_dict(),  # the loss scale of float16; else empty
-            "epoch": self.epoch,
-            "step": self.step,
-            "images": self.images,
-            "seconds": self.seconds,
+            **{name: getattr(self, name) for name in PROGRESS},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -115,11 +134,46 @@ class TrainingState:
             self.adversary.load_state_dict(state["adversary"])
         if state.get("precision"):
             self.fabric.strategy.precision.load_state_dict(state["precision"])
-        self.epoch, self.step, self.images = state["epoch"], state["step"], state["images"]
-        self.seconds = state["seconds"]
+        for name in PROGRESS:
+            setattr(self, name, state[name])
 
 
-# %% ../../nbs/60_training/loop.ipynb #a72ed571
+# %% ../../nbs/60_training/loop.ipynb #13646038
+def maps(prediction: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """The tensors of a prediction: one, or one for each scale."""
+    return [prediction] if isinstance(prediction, Tensor) else list(prediction)
+
+
+def backward(
+    fabric: Fabric,
+    total: Tensor,  # the loss
+    outputs: Sequence[Tensor],  # maps of the prediction, with the network's graph
+    leaves: Sequence[Tensor],  # the same maps without it, of which the terms were taken
+) -> None:
+    """Gradients of the total: `grad` of the leaves, and from there those of the network's weights."""
+    fabric.backward(total)
+    pairs, scale = [(out, leaf) for out, leaf in zip(outputs, leaves) if leaf.grad is not None], None
+    for _, leaf in pairs:
+        leaf.grad /= (scale := scale or loss_scale(fabric))  # the next call multiplies by it again
+    fabric.backward(sum((out * leaf.grad).sum() for out, leaf in pairs))
+
+
+# %% ../../nbs/60_training/loop.ipynb #51d7897a
+def gradients(run: Training, value: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Of a scalar by those inputs that it depends on; the graph is kept.
+
+    In float16 under the run's loss scale, or under a smaller one where that is too much for it.
+    """
+    scale = loss_scale(run.fabric)
+    while True:
+        parts = torch.autograd.grad(scale * value, inputs, retain_graph=True, allow_unused=True)
+        found = [part.float() / scale for part in parts if part is not None]
+        if scale <= 1 or all(torch.isfinite(part).all() for part in found):
+            return found
+        scale = max(1.0, scale / 16)
+
+
+# %% ../../nbs/60_training/loop.ipynb #563ad3c3
 class Training(TrainingState):
     """One run in progress."""
 
@@ -170,7 +224,7 @@ class Training(TrainingState):
         self.total = sum(self.weights[name] * term for name, term in self.terms.items())
         self.tell("before_backward")
         self.optimizer.zero_grad(set_to_none=True)
-        self.backward(maps(outputs), leaves)
+        backward(self.fabric, self.total, maps(outputs), leaves)
         self.tell("before_update")
         self.optimizer.step()
         if self.adversary is not None and not self.discriminator_first:
@@ -178,51 +232,7 @@ class Training(TrainingState):
         self.step += 1
         self.images += self.batch_size
 
-    def backward(
-        self,
-        outputs: Sequence[Tensor],  # maps of the prediction, with the network's graph
-        leaves: Sequence[Tensor],  # the same maps without it, of which the terms were taken
-    ) -> None:
-        """Gradients of the total: `grad` of the leaves, and from there those of the network's weights."""
-        self.fabric.backward(self.total)
-        pairs, scale = [(out, leaf) for out, leaf in zip(outputs, leaves) if leaf.grad is not None], None
-        for _, leaf in pairs:
-            leaf.grad /= (scale := scale or loss_scale(self.fabric))  # the next call multiplies by it again
-        self.fabric.backward(sum((out * leaf.grad).sum() for out, leaf in pairs))
-
     def tell(self, event: str) -> None:
         """Call every callback's method of that name."""
         for callback in self.callbacks:
             getattr(callback, event)(self)
-
-
-# %% ../../nbs/60_training/loop.ipynb #0841c458
-class Callback:
-    """Watches a run. Each event is told the `Training`; override the ones of interest."""
-
-    def before_fit(self, run: Training) -> None: ...
-    def before_backward(self, run: Training) -> None: ...
-    def before_update(self, run: Training) -> None: ...
-    def after_step(self, run: Training) -> None: ...
-    def after_epoch(self, run: Training) -> None: ...
-    def after_fit(self, run: Training) -> None: ...
-
-
-# %% ../../nbs/60_training/loop.ipynb #2173e257
-def maps(prediction: Tensor | Sequence[Tensor]) -> list[Tensor]:
-    """The tensors of a prediction: one, or one for each scale."""
-    return [prediction] if isinstance(prediction, Tensor) else list(prediction)
-
-
-def gradients(run: Training, value: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Of a scalar by those inputs that it depends on; the graph is kept.
-
-    In float16 under the run's loss scale, or under a smaller one where that is too much for it.
-    """
-    scale = loss_scale(run.fabric)
-    while True:
-        parts = torch.autograd.grad(scale * value, inputs, retain_graph=True, allow_unused=True)
-        found = [part.float() / scale for part in parts if part is not None]
-        if scale <= 1 or all(torch.isfinite(part).all() for part in found):
-            return found
-        scale = max(1.0, scale / 16)

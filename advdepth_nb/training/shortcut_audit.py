@@ -21,7 +21,7 @@ from ..losses.gan import check_alike, score_gradients
 from .adversary import Adversary, AdversarySettings
 
 # %% auto #0
-__all__ = ["divide_scenes", "audit", "train_probe_discriminator", "interval", "saliency", "plot_audit"]
+__all__ = ["divide_scenes", "train_probe_discriminator", "interval", "audit", "saliency", "plot_audit"]
 
 
 # %% ../../nbs/60_training/shortcut_audit.ipynb #3b1139e6
@@ -37,23 +37,7 @@ def divide_scenes(
     return tuple([i for i, name in enumerate(names) if (name in kept) is side] for side in (False, True))
 
 
-# %% ../../nbs/60_training/shortcut_audit.ipynb #b70c63c7
-def audit(
-    real: Tensor,  # (N,C,H,W) as the discriminator is to see it
-    other: Tensor,  # (N,C,H,W) of the same scenes in the same order, the way a fake goes
-    settings: AdversarySettings,
-    steps: int = 200,
-    seeds: Sequence[int] = (0, 1, 2),
-    batch: int = 8,
-    held_out: float = 0.25,  # fraction of the scenes
-    scenes: Sequence[Any] | None = None,  # one name for each of the N; default: all differ
-) -> pd.DataFrame:
-    """Accuracy on held-out scenes of discriminators trained on the rest: `seed`, `real`, `fake`, `accuracy`."""
-    how = lambda seed: (settings, steps, seed, batch, held_out, scenes)  # noqa: E731
-    found = [train_probe_discriminator(real, other, *how(seed))[1] for seed in seeds]
-    return pd.DataFrame({"seed": seed, **accuracy} for seed, accuracy in zip(seeds, found))
-
-
+# %% ../../nbs/60_training/shortcut_audit.ipynb #fc2a7f2a
 def train_probe_discriminator(
     real: Tensor,
     other: Tensor,
@@ -93,6 +77,23 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
         raise ValueError("an interval over seeds needs at least two seeds")
     half = student.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
     return values.mean(), values.mean() - half, values.mean() + half
+
+
+# %% ../../nbs/60_training/shortcut_audit.ipynb #ed5fcc2b
+def audit(
+    real: Tensor,  # (N,C,H,W) as the discriminator is to see it
+    other: Tensor,  # (N,C,H,W) of the same scenes in the same order, the way a fake goes
+    settings: AdversarySettings,
+    steps: int = 200,
+    seeds: Sequence[int] = (0, 1, 2),
+    batch: int = 8,
+    held_out: float = 0.25,  # fraction of the scenes
+    scenes: Sequence[Any] | None = None,  # one name for each of the N; default: all differ
+) -> pd.DataFrame:
+    """Accuracy on held-out scenes of discriminators trained on the rest: `seed`, `real`, `fake`, `accuracy`."""
+    how = lambda seed: (settings, steps, seed, batch, held_out, scenes)  # noqa: E731
+    found = [train_probe_discriminator(real, other, *how(seed))[1] for seed in seeds]
+    return pd.DataFrame({"seed": seed, **accuracy} for seed, accuracy in zip(seeds, found))
 
 
 # %% ../../nbs/60_training/shortcut_audit.ipynb #974d0d4f
