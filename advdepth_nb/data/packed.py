@@ -44,7 +44,7 @@ __all__ = [
     "PackedDataset",
 ]
 
-# %% ../../nbs/20_data/packed.ipynb #36f03571
+# %% ../../nbs/20_data/packed.ipynb #71abb1aa
 DATA_FORMAT = 2  # of the packed files that are written; all up to it are read
 SPLITS = ("train", "test", "watch")  # the last one in the files of rendered worlds only, see `world_splits`
 
@@ -72,7 +72,7 @@ def lacks_split(path: Path, split: str) -> ValueError:
     """To be raised where a packed file has no such split."""
     return ValueError(
         f"{path} has no {split} split; divide its source by scene: "
-        "`advdepth data pack SOURCE -o FILE.h5 --test-share 0.2`"
+        "`advdepth data pack SOURCE -o FILE.h5 --test-fraction 0.2`"
     )
 
 
