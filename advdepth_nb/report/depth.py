@@ -276,9 +276,11 @@ def _draw_published(ax: Axes) -> None:
     ax.title.set_fontsize(9)
 
 
-# %% ../../nbs/90_report/depth.ipynb #ab39cff5
+# %% ../../nbs/90_report/depth.ipynb #4fe676bd
 def responses(records: Records) -> pd.DataFrame:
-    """One line a run whose weight came from a gradient fraction: term, grad_fraction, weight, seed, rmse; empty for other studies.
+    """One line a run whose weight came from a gradient fraction: term, grad_fraction, weight, seed, rmse.
+
+    Empty for other studies.
 
     `alone` is the RMSE of the row without any of these terms, with the same seed.
     """

@@ -186,9 +186,9 @@ def _with_pretraining(
     return experiments
 
 
-# %% ../../nbs/85_study/plan.ipynb #89ddf356
+# %% ../../nbs/85_study/plan.ipynb #8613334f
 def _check_pretraining(experiments: Sequence[Experiment]) -> None:
-    """ValueError where a row begins from one that begins from a row itself, or from one that has seen its test scenes."""
+    """ValueError where a row begins from one that begins from a row itself, or that has seen its test scenes."""
     row_of = {e.row: e for e in experiments}
     begun = [(e, row_of[e.init_from]) for e in experiments if e.init_from]
     for e, first in begun:

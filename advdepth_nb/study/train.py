@@ -123,9 +123,9 @@ def more_steps(e: Experiment, train: Dataset) -> float:
     return cost_of_a_step(played, train) / cost_of_a_step(e, train)
 
 
-# %% ../../nbs/85_study/train.ipynb #521b68ca
+# %% ../../nbs/85_study/train.ipynb #8201c03c
 def _weights(run: Training, e: Experiment, folder: Path) -> Mapping[str, float]:
-    """The weights of the terms; those that stand for fractions of the gradient are found once, and kept for a resume."""
+    """The weights of the terms; those that stand for fractions of the gradient are found once and kept."""
     path = folder / "weights.json"
     if not e.grad_fractions:
         return e.losses
