@@ -135,7 +135,7 @@ def _ratio(pred: np.ndarray, depth: np.ndarray) -> float | None:
     return float(ours / np.median(depth[known])) if ours > 0 else None
 
 
-# %% ../../nbs/50_metrics/rescoring.ipynb #bec5fe3f
+# %% ../../nbs/50_metrics/rescoring.ipynb #67fbdcbc
 @dataclass
 class _Inputs:
     """What the predictions are like, image by image."""
@@ -179,11 +179,11 @@ class _Inputs:
             )
         yield from self._unit(factor)
         if self.falling:
-            where = ", ".join(f"{name} in {count}" for name, count in self.falling.items())
+            where = ", ".join(f"{count} of {self.images} images under {name}" for name, count in self.falling.items())
             remedy = "are they depth? leave out" if self.inverse else "are they inverse depth? say"
             yield (
-                f"predictions fall where the truth rises, which a fit hides by a negative scale (of {self.images} images "
-                f"under {where}): {remedy} --inverse"
+                f"predictions fall where the truth rises, which a fit hides by a negative scale, in {where}: "
+                f"{remedy} --inverse"
             )
         if self.images > 1 and self.equal == self.images:
             yield f"all {self.images} predictions equal the truth: are they copies of it?"
