@@ -135,7 +135,7 @@ def _ratio(pred: np.ndarray, depth: np.ndarray) -> float | None:
     return float(ours / np.median(depth[known])) if ours > 0 else None
 
 
-# %% ../../nbs/50_metrics/rescoring.ipynb #67fbdcbc
+# %% ../../nbs/50_metrics/rescoring.ipynb #666e53f7
 @dataclass
 class _Inputs:
     """What the predictions are like, image by image."""
@@ -175,18 +175,20 @@ class _Inputs:
         if self.below:
             yield (
                 f"{self.below / self.images:.2%} of the predicted pixels are 0 or less, and are "
-                f"{'farthest away' if self.inverse else 'clamped'}"
+                f"{'farthest away where only scaled' if self.inverse else 'clamped'}"
             )
         yield from self._unit(factor)
         if self.falling:
-            where = ", ".join(f"{count} of {self.images} images under {name}" for name, count in self.falling.items())
-            remedy = "are they depth? leave out" if self.inverse else "are they inverse depth? say"
-            yield (
-                f"predictions fall where the truth rises, which a fit hides by a negative scale, in {where}: "
-                f"{remedy} --inverse"
-            )
+            yield self._falls()
         if self.images > 1 and self.equal == self.images:
             yield f"all {self.images} predictions equal the truth: are they copies of it?"
+
+    def _falls(self) -> str:
+        where = ", ".join(f"{count} of {self.images} images under {name}" for name, count in self.falling.items())
+        most = 2 * max(self.falling.values()) > self.images  # a poor network may do so in some images
+        what, remedy = ("depth", "leave out") if self.inverse else ("inverse depth", "say")
+        asked = f"are they {what}? {remedy} --inverse" if most else f"if they are {what}, {remedy} --inverse"
+        return f"predictions fall where the truth rises, which a fit hides by a negative scale, in {where}: {asked}"
 
     def _places(self, size: tuple[int, int], protocols: list[Protocol]) -> Iterator[str]:
         for (of, name, box), count in self.crops.items():
