@@ -188,7 +188,7 @@ def say_plan(plan: Plan) -> None:
     typer.echo(plan.table().to_string(index=False))
 
 
-# %% ../../nbs/95_apps/cli.ipynb #0207ed9c
+# %% ../../nbs/95_apps/cli.ipynb #12da17d2
 @app.command()
 def ablate(
     study: Annotated[str, typer.Argument(help="table1, stereo, translate, weights, constraint or stereo_constraint")],
@@ -206,6 +206,8 @@ def ablate(
     weights: Annotated[
         Path | None, typer.Option(help="weights.json of a study `weights`; --set goes before it", dir_okay=False)
     ] = None,
+    redo: Annotated[bool, typer.Option("--redo", help="make finished runs again that are not what is planned")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="leave such runs as they are")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan and stop")] = False,
     as_json: Json = False,
 ) -> None:
@@ -222,6 +224,8 @@ def ablate(
         raise ValueError("--rows names no row")
     if jobs < 1:
         raise ValueError(f"--jobs must be at least 1, not {jobs}")
+    if redo and keep:
+        raise ValueError("--redo makes finished runs again and --keep leaves them: give one of the two")
     if as_json and not dry_run:
         raise ValueError("--json is for a plan: give --dry-run, too, or leave --json out")
     changes = chosen_weights(weights, study, names, remarks(as_json)) | parse_settings(settings)
@@ -234,15 +238,15 @@ def ablate(
     if as_json:
         write_document(plan_document(plan, power))
     elif not dry_run:
-        run_and_report(plan, jobs)
+        run_and_report(plan, jobs, "redo" if redo else "keep" if keep else "ask")
 
 
-# %% ../../nbs/95_apps/cli.ipynb #d9c6a84f
-def run_and_report(plan: Plan, jobs: int) -> None:
+# %% ../../nbs/95_apps/cli.ipynb #25e2c0d2
+def run_and_report(plan: Plan, jobs: int, finished: str = "ask") -> None:
     """Run what is missing of a plan and make the report; exit code 1 if a run is missing still."""
     from advdepth_nb.study.schedule import packed_files, run_plan
 
-    failed = run_plan(plan, jobs, typer.echo)
+    failed = run_plan(plan, jobs, typer.echo, finished)
     for run, error in failed.items():
         typer.echo(f"{run.row} seed {run.seed} failed: {error}\n  its notebook: {run.folder}/*.failed.ipynb", err=True)
     if any(run.state == "done" for run in plan.runs):
