@@ -63,7 +63,7 @@ def at_frame(
     return F.interpolate(pred, frame, mode="bilinear", align_corners=False)
 
 
-# %% ../../nbs/50_metrics/rescoring.ipynb #fcb406e0
+# %% ../../nbs/50_metrics/rescoring.ipynb #1a308321
 def score_whole(
     pred: Tensor,  # (B,1,h,w) metres, of the whole frame
     depth: Tensor,  # (B,1,H,W) metres; 0 = unknown
@@ -75,7 +75,8 @@ def score_whole(
             f"protocol {protocol.name!r} is for predictions of its crop, and these show the whole frame: give one "
             "with view='full'"
         )
-    return score(at_frame(pred.float(), depth.shape[-2:], protocol.frame), depth, protocol)
+    height, width = depth.shape[-2:]
+    return score(at_frame(pred.float(), (height, width), protocol.frame), depth, protocol)
 
 
 # %% ../../nbs/50_metrics/rescoring.ipynb #22910da6
@@ -236,7 +237,7 @@ def _by_name(predictions: Predictions, images: Sequence[Sample]) -> list[int | N
     return found
 
 
-# %% ../../nbs/50_metrics/rescoring.ipynb #9aaa1d04
+# %% ../../nbs/50_metrics/rescoring.ipynb #0a441c2b
 @dataclass(frozen=True)
 class Matching:
     """For each image, which prediction is its own; and how that was found."""
@@ -253,7 +254,7 @@ def match_predictions(predictions: Predictions, images: Sequence[Sample]) -> Mat
     if not missing:
         extra = len(predictions) - len(images)
         left_out = f"; {extra} predictions without an image were left out" if extra else ""
-        return Matching(tuple(by_name), f"matched by name{left_out}")
+        return Matching(tuple(i for i in by_name if i is not None), f"matched by name{left_out}")
     if len(missing) < len(images):
         some = f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}"
         raise ValueError(
@@ -341,7 +342,7 @@ def _check_upright(label: str, size: tuple[int, int], truth: tuple[int, int]) ->
         )
 
 
-# %% ../../nbs/50_metrics/rescoring.ipynb #bad99276
+# %% ../../nbs/50_metrics/rescoring.ipynb #43c96b5e
 def score_predictions(
     predictions: Predictions,
     source: DepthSource,  # the truth
@@ -355,10 +356,10 @@ def score_predictions(
     chosen, protocols = images_of(source, split), tuple(protocols)
     matching = match_predictions(predictions, [source.records[i] for i in chosen])
     scores: dict[Protocol, list[dict[str, Tensor]]] = {}
-    frames, inputs, size, used = [], _Inputs(), None, {}
+    frames, inputs, size, used = [], _Inputs(), (0, 0), {}
     for image, which in zip(tqdm(chosen, desc="scoring", unit="image", disable=not progress), matching.indices):
         frame, pred = source[image], predictions[which]
-        size = size or frame.depth.shape
+        size = size if frames else frame.depth.shape
         _check_sizes(f"{source.root}: image {frame.name}", frame.depth.shape, size)
         _check_upright(predictions.labels[which], pred.shape, size)
         used = used or {c.name: c for c in (protocol.fitted(*size) for protocol in protocols)}
