@@ -77,11 +77,11 @@ def points_from_depth(
     return depth * camera.rays(depth.device)
 
 
-# %% ../../nbs/00_core/geometry.ipynb #8e85cf7d
+# %% ../../nbs/00_core/geometry.ipynb #bbc3216b
 def disparity_from_depth(
     depth: Tensor,  # metres; 0 = unknown
-    focal: float,  # pixels of the image the disparity belongs to
-    baseline: float,  # metres
+    focal: Tensor | float,  # pixels of the image the disparity belongs to; broadcasts
+    baseline: Tensor | float,  # metres; broadcasts
 ) -> Tensor:
     """Disparity in pixels; unknown stays 0. The function is its own inverse: depth from disparity is the same line."""
     return torch.where(depth > 0, focal * baseline / depth.clamp(min=1e-12), torch.zeros_like(depth))

@@ -327,7 +327,7 @@ class PairAugment:
 PAIR_AUGMENT = {"pix2pix": PairAugment(), "none": PairAugment(load=None, crop=None, flip=0.0)}
 
 
-# %% ../../nbs/20_data/augment.ipynb #49c7f1b5
+# %% ../../nbs/20_data/augment.ipynb #40428bfd
 def pair_batch(
     inputs: Tensor,  # (B,1 or 3,H,W) uint8
     targets: Tensor,  # (B,1 or 3,H,W) uint8
@@ -340,9 +340,10 @@ def pair_batch(
     maps += [] if labels is None else [eight_bit(labels, "labels", (1,))]
     if len({(len(m), *m.shape[-2:]) for m in maps}) > 1:
         raise ValueError(f"a pair has one size, but these are {', '.join(str(tuple(m.shape)) for m in maps)}")
-    size = tuple(settings.load or inputs.shape[-2:])
+    rows, columns = settings.load or inputs.shape[-2:]
+    size = rows, columns
     height, width = settings.crop or size
-    if height > size[0] or width > size[1]:
+    if height > rows or width > columns:
         raise ValueError(
             f"crop {settings.crop} does not fit into pictures of {size[0]}x{size[1]}; use settings.at(height, width)"
         )

@@ -475,7 +475,7 @@ def write_depth(group: h5py.Group, frames: Iterable[Frame], count: int, scenes_k
     group.attrs.update(scenes_known=scenes_known, unknown=unknown / (count * height * width))
 
 
-# %% ../../nbs/20_data/nyu.ipynb #6bb4900d
+# %% ../../nbs/20_data/nyu.ipynb #1a626bf3
 def pack(
     source: DepthSource | str | Path,
     out: str | Path,
@@ -487,20 +487,20 @@ def pack(
     """Pack any source into one HDF5 file and return its path; nothing appears at `out` before it is complete."""
     if size is not None:
         check_size("size", size)
-    source, out = source if isinstance(source, DepthSource) else open_source(source), Path(out).expanduser()
+    found, out = source if isinstance(source, DepthSource) else open_source(source), Path(out).expanduser()
     check_absent(out)
     if test_share is not None:
-        source = resplit(source, test_share, seed)
-    groups = {s: [i for i, r in enumerate(source.records) if r.split == s] for s in ("train", "test")}
-    train, test = ({source.records[i].scene for i in groups[s]} for s in groups)
+        found = resplit(found, test_share, seed)
+    groups = {s: [i for i, r in enumerate(found.records) if r.split == s] for s in ("train", "test")}
+    train, test = ({found.records[i].scene for i in groups[s]} for s in groups)
     if train & test:
-        message = f"{source.root}: {len(train & test)} scenes, such as {min(train & test)}, are in both splits"
+        message = f"{found.root}: {len(train & test)} scenes, such as {min(train & test)}, are in both splits"
         warnings.warn(message, stacklevel=2)
-    with new_packed(out, PACKED_FORMAT, source.layout, source.division, digest_of(source)) as file:
+    with new_packed(out, PACKED_FORMAT, found.layout, found.division, digest_of(found)) as file:
         for split, indices in groups.items():
             if indices:
-                known = all(source.records[i].scene != source.records[i].name for i in indices)
-                frames = (source[i] for i in progress_bar(indices, f"packing {split} images", progress))
+                known = all(found.records[i].scene != found.records[i].name for i in indices)
+                frames = (found[i] for i in progress_bar(indices, f"packing {split} images", progress))
                 frames = (_resized(frame, size) for frame in frames) if size is not None else frames
                 write_depth(file.create_group(split), frames, len(indices), known)
     return out

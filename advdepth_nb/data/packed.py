@@ -111,7 +111,7 @@ def new_packed(
         yield file
 
 
-# %% ../../nbs/20_data/packed.ipynb #d79e4981
+# %% ../../nbs/20_data/packed.ipynb #e8553955
 SQUEEZE = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
@@ -137,15 +137,16 @@ def write_split(
     text = h5py.string_dtype()
     for name, kind in {"scene": text, "image": text, **(numbers or {})}.items():
         group.create_dataset(name, (count,), kind)
-    size, met, lacking = None, set(), set()
+    size: tuple[int, int] | None = None
+    met, lacking = set(), set()
     for i, frame in enumerate(frames):
         found = next(iter(frame.arrays.values())).shape[-2:]
-        if size not in (None, found):
+        if size is not None and size != found:
             raise ValueError(
                 f"{unit} {frame.name} is {found[0]}x{found[1]} but those before it are {size[0]}x{size[1]}; "
                 "give a size to resize all of them"
             )
-        size = found
+        size = found[0], found[1]
         lacking |= frame.arrays.keys() ^ met if i else set()  # what comes late, and what is missing now
         for name in frame.arrays.keys() - met:
             shape, kind = frame.arrays[name].shape, frame.arrays[name].dtype
@@ -157,6 +158,8 @@ def write_split(
         message = f"only some {unit}s have {name.replace('_', '-')}: it is left out of the packed file"
         warnings.warn(message, stacklevel=4)
         del group[name]
+    if size is None:
+        raise ValueError(f"there is no {unit} to pack into {group.name}")
     return size
 
 
@@ -200,7 +203,7 @@ def split_of(
     return group
 
 
-# %% ../../nbs/20_data/packed.ipynb #a89f491f
+# %% ../../nbs/20_data/packed.ipynb #ecfd529b
 class PackedDataset(Dataset):
     """One split of a packed file; `data[i]` and `data.batch(indices)` give tensors. The base of one class per form."""
 
@@ -218,9 +221,11 @@ class PackedDataset(Dataset):
     size: tuple[int, int]  # (H,W)
     data_format: int  # in which the file was written
     source_digest: str  # `identity` of what it was packed from; "" in a file that does not say
+    _file: h5py.File | None = None  # opened when first read ...
+    _process: int | None = None  # ... by this process
 
     def __init__(self, path: str | Path, split: str = "train"):
-        self.path, self.split, self._file, self._process = Path(path).expanduser(), split, None, None
+        self.path, self.split = Path(path).expanduser(), split
         check_split(split)
         with open_hdf5(self.path) as file:
             if file.attrs.get("format") not in self.forms:
@@ -251,23 +256,30 @@ class PackedDataset(Dataset):
         return self.__dict__ | {"_file": None, "_process": None}
 
     def _group(self) -> h5py.Group:
-        if self._process != os.getpid():  # never share an open file with a parent process
-            self._file, self._process = hdf5_file(self.path), os.getpid()
-        return self._file[self.split]
+        file, process = self._file, os.getpid()
+        if file is None or self._process != process:  # never share an open file with a parent process
+            file = hdf5_file(self.path)
+            self._file, self._process = file, process
+        return file[self.split]
 
-    def __getitem__(self, i: int) -> dict[str, Tensor | int]:
+    def _read(self, i: int) -> tuple[int, dict[str, Tensor]]:
+        """The index, counted from the first image, and the tensors of one image."""
         if not -len(self) <= i < len(self):
             raise IndexError(f"{self.path}: {self.split} {self.unit} {i} was asked for, but there are {len(self)}")
         group, i = self._group(), int(i) % len(self)
         try:
-            return self.item(group, i) | {"index": i}
+            return i, self.item(group, i)
         except OSError as error:
             raise ValueError(
                 f"{self.path}: {self.split} {self.unit} {i} is damaged ({error}); pack it again"
             ) from error
 
+    def __getitem__(self, i: int) -> dict[str, Tensor | int]:
+        index, item = self._read(i)
+        return {**item, "index": index}
+
     def batch(self, indices: Sequence[int] | Tensor) -> dict[str, Tensor]:
         """The items of these indices, stacked: each tensor with a leading B, and `index` `(B,)`."""
-        items = [self[int(i)] for i in indices]
-        stacked = {key: torch.stack([item[key] for item in items]) for key in items[0] if key != "index"}
-        return stacked | {"index": torch.tensor([item["index"] for item in items])}
+        found = [self._read(int(i)) for i in indices]
+        stacked = {key: torch.stack([item[key] for _, item in found]) for key in found[0][1]}
+        return stacked | {"index": torch.tensor([index for index, _ in found])}

@@ -532,7 +532,7 @@ def pack_pairs(
     return out
 
 
-# %% ../../nbs/20_data/pairs.ipynb #745fcf03
+# %% ../../nbs/20_data/pairs.ipynb #4fe4c3bf
 _HELD = {  # format -> fields: photograph, grey of its own, labels
     STEREO_FORMAT: ("left", "grey", "segmentation"),
     PACKED_FORMAT: ("rgb", "grey", "labels"),
@@ -588,13 +588,13 @@ class PackedPairs(PackedDataset):
         chosen = as_palette(palette or held or usual) if self.task == "segment" else {}
         if self.task == "segment" and tuple(chosen) != names:
             raise ValueError(f"{self.path} holds the classes {', '.join(names)}; give a palette of exactly these")
-        self.palette = {k: tuple(v) for k, v in chosen.items()} or None
+        self.palette = {name: (r, g, b) for name, (r, g, b) in chosen.items()} or None
         self.classes = tuple(chosen)
 
     def item(self, group: h5py.Group, i: int) -> dict[str, Tensor]:
         photo, _, labels = self._fields
         picture = torch.from_numpy(group[photo][i])
-        if self.task == "colour":
+        if self.palette is None:  # the task is "colour"
             grey = torch.from_numpy(group[self._grey][i]) if self._grey else gray_of(picture)
             return {"input": grey, "target": picture}
         classes = torch.from_numpy(group[labels][i]).view(1, *self.size)

@@ -87,10 +87,11 @@ def error_limit(
     return max(least, float(np.nanpercentile(sizes, percentile))) if np.isfinite(sizes).any() else least
 
 
-# %% ../../nbs/75_figures/panels.ipynb #17e8533b
+# %% ../../nbs/75_figures/panels.ipynb #c4e8f0fe
 def color_bar(fig: Figure, shown: Any, axes: Any, label: str, **keys: Any) -> Any:
     """A horizontal bar below `axes` for the panel `shown`, which has their common scale."""
-    return fig.colorbar(shown, ax=axes, location="bottom", label=label, **{"shrink": 0.5, "pad": 0.02} | keys)
+    keys = {"shrink": 0.5, "pad": 0.02} | keys
+    return fig.colorbar(shown, ax=axes, location="bottom", label=label, **keys)
 
 
 def title_columns(axes: np.ndarray, titles: Sequence[str], fontsize: int = 10) -> None:

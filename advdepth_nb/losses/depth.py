@@ -142,7 +142,7 @@ def squared_relative(
     return masked_mean((pred - target) ** 2 / target.clamp(min=floor), mask)
 
 
-# %% ../../nbs/40_losses/depth.ipynb #18ffc7e4
+# %% ../../nbs/40_losses/depth.ipynb #08adf865
 def gradient(
     pred: Tensor,  # (B,1,H,W) metres
     target: Tensor,  # (B,1,H,W) metres
@@ -151,8 +151,8 @@ def gradient(
 ) -> Tensor:
     """Sum over x and y of the mean ln(|Sobel of the error| + alpha), at least 2 ln(alpha) (Hu et al. 2019)."""
     pred, target = known(pred, target, mask)
-    per_pixel = sum((response.abs() + alpha).log() for response in sobel(pred - target))
-    return masked_mean(per_pixel, None if mask is None else whole_windows(mask, 3))
+    across, down = ((response.abs() + alpha).log() for response in sobel(pred - target))
+    return masked_mean(across + down, None if mask is None else whole_windows(mask, 3))
 
 
 # %% ../../nbs/40_losses/depth.ipynb #f2e918cb

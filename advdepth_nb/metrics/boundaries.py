@@ -105,7 +105,7 @@ def checked(
     return pred.float().clamp(min=floor), target.float(), mask
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #6798e085
+# %% ../../nbs/50_metrics/boundaries.ipynb #8c459b0f
 def count_edges(
     cell: Tensor,  # (N,) which cell each candidate belongs to
     cells: int,
@@ -123,7 +123,8 @@ def precision_recall_f1(
     """Precision, recall and F1; NaN without true edges, 0 for a prediction that has none where the truth has some."""
     hits, pred, true = counts
     asked = true > 0
-    return tuple(torch.where(asked, hits / of.clamp(min=0.5), torch.nan) for of in (pred, true, (pred + true) / 2))
+    share = lambda of: torch.where(asked, hits / of.clamp(min=0.5), torch.nan)  # noqa: E731
+    return share(pred), share(true), share((pred + true) / 2)
 
 
 def cell_of(
@@ -257,7 +258,7 @@ def canny(
     return torch.from_numpy(edges).to(depth.device)
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #b7e05d85
+# %% ../../nbs/50_metrics/boundaries.ipynb #544e13d4
 def boundary_error(
     pred_edges: Tensor,  # (B,1,H,W) bool
     true_edges: Tensor,  # (B,1,H,W) bool
@@ -274,7 +275,8 @@ def boundary_error(
         back = cKDTree(ours).query(theirs, distance_upper_bound=limit)[0]
         near = there[there < limit]
         found.append((near.mean() if len(near) else limit, np.minimum(back, limit).mean()))
-    return tuple(torch.tensor(found, dtype=torch.float32, device=pred_edges.device).view(-1, 2).T)
+    accuracy, completeness = torch.tensor(found, dtype=torch.float32, device=pred_edges.device).view(-1, 2).T
+    return accuracy, completeness
 
 
 # %% ../../nbs/50_metrics/boundaries.ipynb #554e82c5
@@ -298,7 +300,7 @@ def large_labels(
     return (count >= max(smallest * labels.numel(), 1)).nonzero().flatten().tolist()
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #5f2d5b8f
+# %% ../../nbs/50_metrics/boundaries.ipynb #aeb21faf
 def plane_errors(
     pred: Tensor,  # (B,1,H,W) metres
     target: Tensor,  # (B,1,H,W) metres
@@ -319,7 +321,8 @@ def plane_errors(
             turned = torch.atan2(torch.linalg.cross(normal, normal_true).norm(), (normal @ normal_true).abs())
             values.append(torch.stack([100 * uneven, turned.rad2deg()]))
         found.append(torch.stack(values).mean(0) if values else pred.new_full((2,), torch.nan))
-    return tuple(torch.stack(found).float().T)
+    uneven, turned = torch.stack(found).float().T
+    return uneven, turned
 
 
 # %% ../../nbs/50_metrics/boundaries.ipynb #096bf249

@@ -107,7 +107,7 @@ def disparity_errors(
     }
 
 
-# %% ../../nbs/50_metrics/disparity.ipynb #9eebacad
+# %% ../../nbs/50_metrics/disparity.ipynb #465ac308
 def at_truth(
     fraction: Tensor,  # (B,1,h,w) of the width, at the network's size
     truth: Tensor,  # (B,1,H,W) pixels; 0 = unknown
@@ -130,15 +130,16 @@ def at_truth(
             raise ValueError(
                 f"{name} is {tuple(mask.shape)} but the truth {tuple(truth.shape)}: give a mask of the truth's size"
             )
-    if protocol.pixels == "noc" and occluded is None:
-        raise ValueError(
-            f"protocol {protocol.name!r} needs to know which pixels are occluded, and this data does not say; use 'all'"
-        )
     truth = truth.float()
     valid = truth.isfinite() & (truth > 0)
     if not protocol.out_of_frame:
         valid &= in_frame(truth) if out_of_frame is None else ~out_of_frame.bool()
     if protocol.pixels == "noc":
+        if occluded is None:
+            raise ValueError(
+                f"protocol {protocol.name!r} needs to know which pixels are occluded, and this data does not say; "
+                "use 'all'"
+            )
         valid &= ~occluded.bool()
     pred = fraction.float()
     if pred.shape[-2:] != truth.shape[-2:]:

@@ -76,7 +76,7 @@ def in_frame(
     return F.pad(pred, sides, mode="replicate"), known
 
 
-# %% ../../nbs/50_metrics/rescoring.ipynb #775efbe0
+# %% ../../nbs/50_metrics/rescoring.ipynb #e826b59f
 def score_whole(
     pred: Tensor,  # (B,1,h,w) metres, of the whole frame, or of the box
     depth: Tensor,  # (B,1,H,W) metres; 0 = unknown
@@ -91,10 +91,10 @@ def score_whole(
             f"protocol {protocol.name!r} is for predictions of its crop, and these show the whole frame: give one "
             "with view='full'"
         )
-    pred, size = pred.float(), tuple(depth.shape[-2:])
+    pred, (height, width) = pred.float(), depth.shape[-2:]
     if box is not None:
         pred, depth = in_frame(pred, depth, box, protocol.frame)
-    return scored(at_frame(pred, size, protocol.frame), depth, protocol, inverse)
+    return scored(at_frame(pred, (height, width), protocol.frame), depth, protocol, inverse)
 
 
 # %% ../../nbs/50_metrics/rescoring.ipynb #f239c6fa
@@ -274,7 +274,7 @@ def _applied_to(protocols: Iterable[Protocol], size: tuple[int, int], inverse: b
     return {protocol.name: protocol for protocol in fitted}
 
 
-# %% ../../nbs/50_metrics/rescoring.ipynb #1e0e4db6
+# %% ../../nbs/50_metrics/rescoring.ipynb #95ec9e12
 def score_predictions(
     predictions: Predictions,
     source: DepthSource,  # the truth
@@ -289,10 +289,10 @@ def score_predictions(
     chosen, protocols, inverse = images_of(source, split), tuple(protocols), predictions.inverse
     matching = match_predictions(predictions, [source.records[i] for i in chosen], by_order, source.records)
     scores: dict[Protocol, list[dict[str, Tensor]]] = {}
-    frames, inputs, size, used = [], _Inputs(inverse), None, {}
+    frames, inputs, size, used = [], _Inputs(inverse), (0, 0), {}
     for image, which in zip(tqdm(chosen, desc="scoring", unit="image", disable=not progress), matching.indices):
         frame, pred = source[image], predictions[which]
-        size = size or frame.depth.shape
+        size = size if frames else frame.depth.shape
         _check_sizes(f"{source.root}: image {frame.name}", frame.depth.shape, size)
         _check_upright(predictions.labels[which], pred.shape, size)
         shown = crop_shown(pred.shape, size, predictions.labels[which])

@@ -80,8 +80,12 @@ def resolve_source(encoder: str, source: str | Path) -> str:
     return "package" if package and find_spec(package.replace("-", "_")) else "timm"
 
 
-# %% ../../nbs/30_models/encoders.ipynb #5d409848
-def build_timm(encoder: str, pretrained: bool = False, **options: Any) -> nn.Module:
+# %% ../../nbs/30_models/encoders.ipynb #4453cdba
+def build_timm(
+    encoder: str,
+    pretrained: bool = False,
+    **options: Any,
+) -> Any:  # a network; what else it has depends on its family
     """A timm model, or one sentence on why there is none."""
     import timm
 
@@ -262,8 +266,12 @@ def normalization(encoder: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(config.mean or IMAGENET[0]), tuple(config.std or IMAGENET[1])
 
 
-# %% ../../nbs/30_models/encoders.ipynb #e453bb3a
-def feature_network(encoder: str, any_size: bool = False, **options: Any) -> nn.Module:
+# %% ../../nbs/30_models/encoders.ipynb #8935bbb8
+def feature_network(
+    encoder: str,
+    any_size: bool = False,
+    **options: Any,
+) -> Any:  # a network with timm's `feature_info`; its class depends on its family
     """A timm model that gives its maps; one for images of any size where its family has the option."""
     try:
         if any_size:
@@ -287,22 +295,28 @@ def map_options(encoder: str) -> dict[str, Any]:
     raise ValueError(f"encoder {encoder!r} has maps of strides {strides}; needed are 4, 8, 16, 32 or one")
 
 
-# %% ../../nbs/30_models/encoders.ipynb #587993a7
+# %% ../../nbs/30_models/encoders.ipynb #8083502c
 def densenet_maps(body: nn.Module, x: Tensor) -> list[Tensor]:
     """Hu et al.'s four maps of timm's DenseNet features: before each transition's pooling, and the last."""
     maps = []
     for name, block in body.named_children():
         if name.startswith("transition"):
-            maps.append(block.conv(block.norm(x)))  # timm's norm holds the ReLU
-            x = block.pool(maps[-1])
+            parts = dict(block.named_children())
+            maps.append(parts["conv"](parts["norm"](x)))  # timm's norm holds the ReLU
+            x = parts["pool"](maps[-1])
         else:
             x = block(x)
     return [*maps, x]
 
 
-# %% ../../nbs/30_models/encoders.ipynb #971ed0eb
+# %% ../../nbs/30_models/encoders.ipynb #7d772c06
 class Encoder(nn.Module):
     """Four maps of a timm model at strides 4, 8, 16 and 32; `channels` are theirs."""
+
+    body: nn.Module  # timm's
+    channels: list[int]
+    mean: Tensor  # (3,1,1)
+    std: Tensor  # (3,1,1)
 
     def __init__(
         self,
@@ -314,14 +328,15 @@ class Encoder(nn.Module):
         self.name, self.dense, self.resized = name, name.startswith("densenet"), False
         self.frozen_norm = False
         if self.dense:
-            self.body = build_timm(name, num_classes=0).features
-            transitions = [block for key, block in self.body.named_children() if key.startswith("transition")]
-            self.channels = [t.conv.out_channels for t in transitions] + [self.body.norm5.num_features]
+            body = build_timm(name, num_classes=0).features
+            transitions = [block for key, block in body.named_children() if key.startswith("transition")]
+            self.channels = [t.conv.out_channels for t in transitions] + [body.norm5.num_features]
         else:
             options = map_options(name)
             self.resized = "any_size" in options  # maps of one stride
-            self.body = feature_network(name, **options)
-            self.channels = self.body.feature_info.channels()
+            body = feature_network(name, **options)
+            self.channels = body.feature_info.channels()
+        self.body = body
         self.normalize_by(*normalization(name))
         if str(pretrained) != "none" and not self.mean.is_meta:
             self.body.load_state_dict(self.matching(pretrained_weights(name, pretrained), str(pretrained)))
@@ -344,7 +359,7 @@ class Encoder(nn.Module):
                 f"{source} does not fit encoder {self.name!r}: {len(missing)} of its tensors are missing "
                 f"({shortened(missing)}); give a state dict of timm's model of that name"
             )
-        return {k: given.get(name, ours[k]) for k, name in names.items()}
+        return {k: given[name] if name in given else ours[k] for k, name in names.items()}
 
     def forward(
         self,
@@ -476,7 +491,7 @@ def map_sizes(
         return ()
 
 
-# %% ../../nbs/30_models/encoders.ipynb #b43da962
+# %% ../../nbs/30_models/encoders.ipynb #a4ea3d0c
 def nearest_sizes(
     encoder: str,
     size: tuple[int, int],  # (H,W) of an image that does not fit
@@ -484,8 +499,10 @@ def nearest_sizes(
 ) -> list[tuple[int, int]]:
     """The nearest smaller and the nearest larger size that fits, both sides multiples of one number; or timm's own."""
     found: dict[str, tuple[int, int]] = {}
+    height, width = size
     for step in (2, 4, 8, 14, 16, 28, 32, 56, 64, 112, 224):
-        below, above = (tuple(side // step * step for side in size), tuple(-(-side // step) * step for side in size))
+        below = height // step * step, width // step * step
+        above = -(-height // step) * step, -(-width // step) * step
         for way, near in (("below", below), ("above", above)):
             if way not in found and min(near) > 0 and fits(near):
                 found[way] = near

@@ -80,7 +80,7 @@ def pays_at_low_resolution(
     return 25 * channels * h * w + 25 * h * w * height + 5 * w * height * width < 25 * channels * height * width
 
 
-# %% ../../nbs/30_models/hu2019.ipynb #ce0a2f4a
+# %% ../../nbs/30_models/hu2019.ipynb #696f1d83
 class UpProjection(nn.Module):
     """Enlarge and project (Hu et al. 2019): ReLU(BN(conv3(ReLU(BN(conv5(Ux))))) + BN(conv5(Ux)))."""
 
@@ -103,12 +103,14 @@ class UpProjection(nn.Module):
     def branches(self, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Both first convolutions of the enlarged `x`, each `(B,out,H,W)`."""
         weights = self.conv1.weight, self.conv2.weight
-        if self.fast and pays_at_low_resolution(x.shape[1], x.shape[-2:], size):
+        _, channels, height, width = x.shape
+        if self.fast and pays_at_low_resolution(channels, (height, width), size):
             a, b = (enlarged_conv(x, weight, size, self.align_corners) for weight in weights)
             return a, b
         x = F.interpolate(x, size=size, mode="bilinear", align_corners=self.align_corners)
         if self.fast:
-            return F.conv2d(x, torch.cat(weights), padding=2).chunk(2, dim=1)
+            a, b = F.conv2d(x, torch.cat(weights), padding=2).chunk(2, dim=1)
+            return a, b
         return self.conv1(x), self.conv2(x)
 
     def forward(
@@ -133,9 +135,14 @@ def in_full_precision(
         return layer(x)
 
 
-# %% ../../nbs/30_models/hu2019.ipynb #1869c3e2
+# %% ../../nbs/30_models/hu2019.ipynb #e1bb68d4
 class Decoder(nn.Module):
     """1x1 convolution, then four up-projections that halve the channels: C -> C/32 (Hu et al. 2019)."""
+
+    up1: UpProjection
+    up2: UpProjection
+    up3: UpProjection
+    up4: UpProjection
 
     def __init__(self, channels: int, align_corners: bool = True, fast: bool = True):
         super().__init__()
@@ -156,9 +163,14 @@ class Decoder(nn.Module):
         return x
 
 
-# %% ../../nbs/30_models/hu2019.ipynb #70526570
+# %% ../../nbs/30_models/hu2019.ipynb #0793a6da
 class Fusion(nn.Module):
     """Each of the encoder's maps enlarged to the output's size with `width` channels, then mixed (Hu et al. 2019)."""
+
+    up1: UpProjection
+    up2: UpProjection
+    up3: UpProjection
+    up4: UpProjection
 
     def __init__(self, channels: list[int], align_corners: bool = True, fast: bool = True, width: int = 16):
         super().__init__()

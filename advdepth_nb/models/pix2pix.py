@@ -18,7 +18,7 @@ from .stereo_unet import check_size
 __all__ = ["norm_layer", "initialize", "TranslationNet", "translate"]
 
 
-# %% ../../nbs/30_models/pix2pix.ipynb #a431b04a
+# %% ../../nbs/30_models/pix2pix.ipynb #d01750ec
 def norm_layer(norm: str) -> Callable[[int], nn.Module]:
     """A function from channels to the layer that normalizes them, by the batch at hand alone."""
     match norm:
@@ -37,8 +37,8 @@ def initialize(layer: nn.Module) -> None:
         nn.init.normal_(layer.weight, 0.0, 0.02)
     elif isinstance(layer, nn.BatchNorm2d):
         nn.init.normal_(layer.weight, 1.0, 0.02)
-    if getattr(layer, "bias", None) is not None:
-        nn.init.zeros_(layer.bias)
+    if isinstance(bias := getattr(layer, "bias", None), Tensor):
+        nn.init.zeros_(bias)
 
 
 # %% ../../nbs/30_models/pix2pix.ipynb #128be7c5

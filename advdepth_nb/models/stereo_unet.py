@@ -83,7 +83,7 @@ def _check_options(blocks: int, channels_in: int, encoder: str | None, norm: str
         raise ValueError(f"start must lie between 0 and largest ({largest}), not {start}")
 
 
-# %% ../../nbs/30_models/stereo_unet.ipynb #b72b7b10
+# %% ../../nbs/30_models/stereo_unet.ipynb #766a4802
 class StereoNet(nn.Module):
     """Left and right disparity from the left image (after monodepth: Godard et al., CVPR 2017).
 
@@ -114,7 +114,7 @@ class StereoNet(nn.Module):
             for c, out, kernel in zip([channels_in, *down], down[: 1 if encoder else blocks], [7, 5] + [3] * blocks)
         )
         self.encoder = Encoder(encoder, pretrained) if encoder else None
-        if encoder:
+        if self.encoder is not None:
             down = [down[0], *self.encoder.channels]
         up = [scaled(min(16 * 2**i, 512)) for i in range(len(down))]
         self.multiple = 2 ** len(down)  # of pixels, both sides
@@ -125,8 +125,9 @@ class StereoNet(nn.Module):
         self.head = nn.ModuleList(nn.Conv2d(up[i], 2, 3, padding=1) for i in range(self.scales))
         for part in (self.down, self.up, self.head):
             part.apply(glorot)
-        for head in self.head:
-            nn.init.constant_(head.bias, -math.log(largest / start - 1))
+        for name, value in self.head.named_parameters():
+            if name.endswith("bias"):
+                nn.init.constant_(value, -math.log(largest / start - 1))
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """The maps of the way down, strides 2, 4, 8, ..."""

@@ -86,8 +86,8 @@ def part(
     return Part(kind, np.array([x, y, z + h / 2]), np.array([w, d, h]) / 2, turn_matrix(yaw, tilt), material)
 
 
-# %% ../../nbs/10_scenes/furniture.ipynb #e55484c7
-def moved(piece: list[Part], x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> list[Part]:
+# %% ../../nbs/10_scenes/furniture.ipynb #c462dfde
+def moved(piece: Sequence[Part], x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> list[Part]:
     """The piece turned about the vertical, then put down at (x, y, z)."""
     r, to = turn_matrix(yaw), np.array([x, y, z])
     return [Part(p.kind, p.center @ r + to, p.half, p.axes @ r, p.material) for p in piece]
@@ -326,7 +326,7 @@ def laden(
     return piece
 
 
-# %% ../../nbs/10_scenes/furniture.ipynb #985c5f8e
+# %% ../../nbs/10_scenes/furniture.ipynb #c17dabd3
 def desk(rng: np.random.Generator) -> list[Part]:
     """A desk with a chair and what lies on it."""
     top = table(rng, rng.uniform(1.1, 1.5), 0.65)
@@ -339,7 +339,7 @@ def low_chest(rng: np.random.Generator) -> list[Part]:
     out = chest(rng)
     if extent(out)[1][2] >= 1.2:  # a wardrobe
         return out
-    return laden(rng, out, rng.integers(1, 4), lampshade(rng, 0.45) if rng.random() < 0.4 else [])
+    return laden(rng, out, int(rng.integers(1, 4)), lampshade(rng, 0.45) if rng.random() < 0.4 else [])
 
 
 # %% ../../nbs/10_scenes/furniture.ipynb #fe1df0a1
@@ -355,7 +355,7 @@ def bed_with_stand(rng: np.random.Generator) -> list[Part]:
     return out
 
 
-# %% ../../nbs/10_scenes/furniture.ipynb #a0baf74f
+# %% ../../nbs/10_scenes/furniture.ipynb #b47c1e72
 def sofa_with_table(rng: np.random.Generator) -> list[Part]:
     """A sofa with a low table before it."""
     out, y = sofa(rng), -1.15
@@ -364,16 +364,17 @@ def sofa_with_table(rng: np.random.Generator) -> list[Part]:
         out = [*out, part(BOX, 0, y + 0.1, 0, rng.uniform(1.7, 2.3), rng.uniform(1.1, 1.5), 0.012, rug)]
     if rng.random() < 0.85:
         low = table(rng, rng.uniform(0.8, 1.1), rng.uniform(0.5, 0.6), rng.uniform(0.38, 0.46))
-        out = out + moved(laden(rng, low, rng.integers(1, 3)), rng.uniform(-0.2, 0.2), y, 0.012, rng.normal(0, 0.05))
+        low = laden(rng, low, int(rng.integers(1, 3)))
+        out = out + moved(low, rng.uniform(-0.2, 0.2), y, 0.012, rng.normal(0, 0.05))
     return out
 
 
-# %% ../../nbs/10_scenes/furniture.ipynb #53c0ba61
+# %% ../../nbs/10_scenes/furniture.ipynb #68981827
 def dining(rng: np.random.Generator) -> list[Part]:
     """A dining table with chairs around it."""
     out, wood, alike = table(rng), timber(rng), rng.integers(1 << 30)
     w, d = extent(out)[1][:2]
-    out = laden(rng, out, rng.integers(1, 4))
+    out = laden(rng, out, int(rng.integers(1, 4)))
     if d < 0.5:  # two on either side, or one on each
         seats = [(-w / 2, -d, np.pi), (w / 2, -d, np.pi), (-w / 2, d, 0.0), (w / 2, d, 0.0)]
     else:
@@ -409,13 +410,14 @@ def window(rng: np.random.Generator) -> list[Part]:
     return out
 
 
-# %% ../../nbs/10_scenes/furniture.ipynb #941f6df7
+# %% ../../nbs/10_scenes/furniture.ipynb #2e4c09be
 def pendant(rng: np.random.Generator, at: np.ndarray, ceiling: float) -> list[Part]:
     """A lamp that hangs from the ceiling at a point."""
     glowing, s = Material("plain", hsv_color(0.11, rng.uniform(0.1, 0.3), 1.0), glow=1.5), rng.uniform(0.22, 0.4)
     cord = Material("plain", (0.1, 0.1, 0.1), glow=0.01)  # too thin to throw a shadow
-    shade_ = part(rng.choice([BALL, CYLINDER]), *at[:2], at[2] - s / 3, s, s, 0.66 * s, glowing)
-    return [shade_, part(CYLINDER, *at[:2], at[2], 0.012, 0.012, ceiling - at[2], cord)]
+    x, y, z = at
+    shade_ = part(int(rng.choice([BALL, CYLINDER])), x, y, z - s / 3, s, s, 0.66 * s, glowing)
+    return [shade_, part(CYLINDER, x, y, z, 0.012, 0.012, ceiling - z, cord)]
 
 
 def picture(rng: np.random.Generator) -> list[Part]:

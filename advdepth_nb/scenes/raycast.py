@@ -278,7 +278,7 @@ class _Canvas:
         return depth.masked_fill(missed, torch.inf), seen.masked_fill(missed, -1)
 
 
-# %% ../../nbs/10_scenes/raycast.ipynb #a416a907
+# %% ../../nbs/10_scenes/raycast.ipynb #c8b9d6fe
 def trace(
     solids: Solids,  # in the camera's frame
     camera: Camera,
@@ -287,7 +287,7 @@ def trace(
     """Depth in metres and the index of the solid seen, both `(H,W)`; inf and -1 where there is none."""
     canvas, work = _Canvas.blank(camera, device), _in_order(solids, camera)
     rows = torch.tensor(solids.rows().reshape(-1, 12).T.copy(), dtype=torch.float32, device=device)
-    done, farthest = 0, None
+    done, farthest = 0, np.empty(0)  # nothing limits the first stage
     for stage, kind, first, last in work.runs:
         some = work.pairs[:, first:last]
         if stage > done:
@@ -300,7 +300,7 @@ def trace(
     return canvas.image(camera)
 
 
-# %% ../../nbs/10_scenes/raycast.ipynb #f7dc4c55
+# %% ../../nbs/10_scenes/raycast.ipynb #2ebb5e2a
 def faces(
     solids: Solids,  # in the camera's frame
     points: Tensor,  # (3,N) metres, on the surface of ...
@@ -324,7 +324,8 @@ def faces(
     if blade.any():
         arch = torch.stack([4 * own[0], torch.zeros_like(own[0]), torch.ones_like(own[0])]) / half
         gradient, axis = torch.where(blade, arch, gradient), axis.masked_fill(blade, 2)
-    normal = sum(gradient[k] * columns_of(solids.axes[:, k], seen) for k in range(3))
+    turned = (gradient[k] * columns_of(solids.axes[:, k], seen) for k in range(3))
+    normal = sum(turned, torch.zeros_like(gradient))
     normal = normal / (normal * normal).sum(0).sqrt()
     away = (kind == SHELL) | (blade & ((normal * points).sum(0) > 0))
     return torch.where(away, -normal, normal), own * half, axis
