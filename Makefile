@@ -5,7 +5,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # What is compiled is kept, even where the shell says otherwise: else every kernel would compile torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: ablation test lab notebooks clean
+.PHONY: ablation test test-fast lab notebooks clean
 
 # Installed once, and again when the requirements change.
 REQUIREMENTS := settings.ini setup.py pyproject.toml
@@ -29,6 +29,10 @@ ablation: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
+
+# What takes a few seconds at most, in under two minutes: for a look between edits.
+test-fast: .venv/installed-dev
+	$(BIN)/python -m pytest -m fast
 
 lab: .venv/installed-dev
 	$(BIN)/python tools/notebooks.py text

@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 
 from advdepth_nb.metrics.registry import METRICS
-from advdepth_nb.stats.crossed import Paired, Sources, evidence, half_width, p_value, sources
+from advdepth_nb.stats.crossed import Paired, VarianceComponents, evidence, half_width, p_value, variance_components
 
 SEEDS, ROWS, MARGIN = (3, 5, 10), 7, 0.01
 
 
-def false_effect(found: Sources, pooled_df: bool = False) -> np.ndarray:
+def false_effect(found: VarianceComponents, pooled_df: bool = False) -> np.ndarray:
     """Of each table (N,rows): whether Holm, whose first step is Bonferroni's, calls any row different from zero."""
     return (abs(found.mean) > half_width(found, 0.05 / found.mean.shape[-1], pooled_df)).any(-1)
 
@@ -41,7 +41,7 @@ def normal(draws: int, random_state: int) -> pd.DataFrame:
                     cells = rest_sd * rng.standard_normal((n, 1 + ROWS, seeds, scenes))
                     cells += seed_sd * rng.standard_normal((n, 1 + ROWS, seeds, 1))
                     cells += scene_sd * rng.standard_normal((n, 1 + ROWS, 1, scenes))
-                    found = sources(cells[:, 1:] - cells[:, :1])
+                    found = variance_components(cells[:, 1:] - cells[:, :1])
                     holds = (abs(found.mean) <= half_width(found, 0.05, True))[:, 0]  # one row: independent draws
                     strict = (abs(found.mean) <= half_width(found, 0.05))[:, 0]
                     parts.append([holds, strict, false_effect(found), false_effect(found, True)])
@@ -87,7 +87,7 @@ def skewed(draws: int, random_state: int) -> pd.DataFrame:
                             pairs = [Paired(m, means[0], counts, root, "lower", 0.5, 0, ()) for m in means[1:]]
                             z.append([pair.influence for pair in pairs])
                             references.append(pairs[0].scores(means[0]).mean())
-                        found = sources(np.array(z))
+                        found = variance_components(np.array(z))
                         if not relative:
                             holds = (abs(found.mean) <= half_width(found, 0.05, True))[:, 0]
                             shares += [100 * holds.mean(), 100 * false_effect(found).mean()]

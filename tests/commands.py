@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import pytest
+
 from advdepth_nb.apps import cli
 
 
@@ -27,6 +29,15 @@ def command(*words, data: Path) -> subprocess.CompletedProcess:
         except SystemExit as done:
             code = done.code or 0
     return subprocess.CompletedProcess(sys.argv, code, told.getvalue(), complained.getvalue())
+
+
+def run(monkeypatch, capsys, *words) -> tuple[int, str, str]:
+    """`advdepth WORDS` in a test of its own: exit status, stdout, stderr."""
+    monkeypatch.setattr(sys, "argv", ["advdepth", *map(str, words)])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    told = capsys.readouterr()
+    return done.value.code, told.out, told.err
 
 
 def start(*words, data: Path) -> subprocess.Popen:

@@ -18,12 +18,33 @@ FIRST = (
 )  # fmt: skip
 
 
+# What takes more than a few seconds: whole studies and trainings, and the notebooks that train something.
+SLOW_FILES = {
+    "test_study",
+    "test_study_failures",
+    "test_systems",
+    "test_training",
+    "test_precision",
+    "test_fourth_system",
+}
+SLOW_NOTEBOOKS = set()
+
+
+def marks(item) -> set[str]:
+    """`real` if it reads the real data beside the project; `slow` or `fast`."""
+    slow = item.path.stem in SLOW_FILES or any(name in item.name for name in SLOW_NOTEBOOKS)
+    return {"slow" if slow else "fast"} | ({"real"} if "real_data" in item.fixturenames else set())
+
+
 def pytest_collection_modifyitems(items):
     def place(item):
         name = item.path.stem
         return FIRST.index(name) if name in FIRST else len(FIRST)
 
     items.sort(key=place)
+    for item in items:
+        for name in marks(item):
+            item.add_marker(name)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import h5py
@@ -10,11 +9,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_datasets import frame_h5, hu, mat
-from test_image_pairs import classes, painted, photo, write
-from test_stereo_data import kitti, rig, sintel
+from commands import run
+from factories import classes, frame_h5, hu, kitti, mat, painted, photo, rig, saved, sintel, write
 
-from advdepth_nb.apps import cli
 from advdepth_nb.study import train as study
 from advdepth_nb.data.nyu import PackedDepth, open_source, pack
 from advdepth_nb.systems.catalog import experiment
@@ -25,14 +22,6 @@ from advdepth_nb.data.stereo import PackedStereo, decode_kitti, open_stereo, pac
 from advdepth_nb.metrics.registry import METRICS
 from advdepth_nb.systems.model_files import load_model, save_model
 from advdepth_nb.systems.catalog import SYSTEMS
-
-
-def run(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["advdepth", *map(str, words)])
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    told = capsys.readouterr()
-    return done.value.code, told.out, told.err
 
 
 @pytest.mark.parametrize(
@@ -143,14 +132,6 @@ def test_predict_takes_files_and_folders(monkeypatch, capsys, tmp_path, model):
     depth = Image.open(out / "a_depth.png")
     assert depth.size == (80, 60) and np.asarray(depth).dtype == np.uint16
     assert told.count("->") == 2
-
-
-def saved(folder, row, study):
-    """The folder of an untrained run of the smallest scale."""
-    e = experiment(row, study, "smoke")
-    torch.manual_seed(0)
-    save_model(SYSTEMS[e.system].network(e), e, folder / row)
-    return folder / row
 
 
 @pytest.fixture

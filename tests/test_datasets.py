@@ -19,79 +19,15 @@ import pytest
 import torch
 from PIL import Image
 from scipy.io import loadmat, savemat
+from factories import frame, frame_h5, hu, mat
+from refusals import refused
 
 from advdepth_nb.data.nyu import DepthSource, PackedDepth, open_source, pack, read_depth_image
 from advdepth_nb.data import rendered
 from advdepth_nb.data.rendered import pack_rooms
 from advdepth_nb.data.samples import Sample, resplit
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
-real = pytest.mark.skipif(not (REAL / "nyu_hu_layout").is_dir(), reason="no real frames beside this checkout")
 pytestmark = pytest.mark.filterwarnings("ignore:.*the official one 654")
-
-
-def picture(seed: int = 0, height: int = 6, width: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (height, width, 3), np.uint8), rng.uniform(0.7, 9.9, (height, width)).astype(np.float32)
-
-
-def hu(root: Path, train: int = 3, test: int = 2) -> Path:
-    for split, count, kind, scale in (("train", train, np.uint8, 25.5), ("test", test, np.uint16, 1000)):
-        lines = []
-        for i in range(count):
-            image, depth = picture(i)
-            stem = f"data/nyu2_{split}/" + (f"den_{i:04d}_out/{i}" if split == "train" else f"{i:05d}")
-            names = (f"{stem}_colors.png", f"{stem}_depth.png") if split == "test" else (f"{stem}.png", f"{stem}_d.png")
-            (root / names[0]).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(root / names[0])
-            Image.fromarray(np.rint(depth * scale).astype(kind)).save(root / names[1])
-            lines.append(",".join(names))
-        if lines:
-            (root / f"data/nyu2_{split}.csv").write_text("\n".join(lines) + "\n")
-    return root
-
-
-def mat(folder: Path, count: int = 4, train=(1, 3), test=(2, 4), **fields) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    images, depths = zip(*(picture(i) for i in range(count)))
-    content = {
-        "images": np.stack([i.transpose(2, 1, 0) for i in images]),
-        "depths": np.stack([d.T for d in depths]),
-        "rawDepths": np.stack([np.where(d > 5, 0, d).T for d in depths]),
-    } | fields
-    with h5py.File(folder / "nyu.mat", "w") as file:
-        for name, value in content.items():
-            if value is not None:
-                file[name] = value
-        scenes = file.create_dataset("scenes", (1, count), h5py.ref_dtype)
-        for i in range(count):
-            file[f"#refs#/{i}"] = np.array([[ord(c)] for c in f"cafe_{i:04d}"], np.uint16)
-            scenes[0, i] = file[f"#refs#/{i}"].ref
-    column = {"trainNdxs": train, "testNdxs": test}
-    savemat(folder / "splits.mat", {k: np.array(v, np.uint16)[:, None] for k, v in column.items()})
-    return folder / "nyu.mat"
-
-
-def frame_h5(path: Path, rgb=None, depth=None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image, metres = picture()
-    with h5py.File(path, "w") as file:
-        file["rgb"] = image.transpose(2, 0, 1) if rgb is None else rgb
-        file["depth"] = metres if depth is None else depth
-    return path
-
-
-def sentence(error: pytest.ExceptionInfo) -> str:
-    text = str(error.value)
-    assert "\n" not in text and len(text) < 400, text
-    return text
-
-
-def wrong(call, *words: str, kind=ValueError) -> None:
-    with pytest.raises(kind) as error:
-        call()
-    text = sentence(error)
-    assert all(word in text for word in words), text
 
 
 # ---------------------------------------------------------------- Hu's csv
@@ -100,7 +36,7 @@ def wrong(call, *words: str, kind=ValueError) -> None:
 def test_hu_missing_file_is_named_with_its_line(tmp_path):
     root = hu(tmp_path)
     (root / "data/nyu2_train/den_0001_out/1.png").unlink()
-    wrong(lambda: open_source(root), "nyu2_train.csv, line 2", "den_0001_out/1.png", kind=FileNotFoundError)
+    refused(lambda: open_source(root), "nyu2_train.csv, line 2", "den_0001_out/1.png", kind=FileNotFoundError)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +45,7 @@ def test_hu_missing_file_is_named_with_its_line(tmp_path):
 def test_hu_wrong_number_of_columns(tmp_path, row, columns):
     listing = hu(tmp_path) / "data/nyu2_test.csv"
     listing.write_text(listing.read_text() + row + "\n")
-    wrong(lambda: open_source(listing), "nyu2_test.csv, line 3", columns)
+    refused(lambda: open_source(listing), "nyu2_test.csv, line 3", columns)
 
 
 def test_hu_blank_lines_and_spaces_do_not_shift_the_count(tmp_path):
@@ -118,7 +54,7 @@ def test_hu_blank_lines_and_spaces_do_not_shift_the_count(tmp_path):
     listing.write_text(f"{first.replace(',', ' , ')}\n\n{second}\r\n")
     assert len(open_source(listing)) == 2
     listing.write_text(f"{first}\n\nb.png\n")
-    wrong(lambda: open_source(listing), "line 3")
+    refused(lambda: open_source(listing), "line 3")
 
 
 def test_hu_roles_fix_the_number_of_bits(tmp_path):
@@ -127,27 +63,27 @@ def test_hu_roles_fix_the_number_of_bits(tmp_path):
     train_rows, test_rows = train.read_text(), test.read_text()
     train.write_text(test_rows)
     test.write_text(train_rows)
-    wrong(lambda: open_source(train)[0], "nyu2_train.csv, line 1", "16-bit", "v/255*10")
-    wrong(lambda: open_source(test)[0], "nyu2_test.csv, line 1", "8-bit", "v/1000")
+    refused(lambda: open_source(train)[0], "nyu2_train.csv, line 1", "16-bit", "v/255*10")
+    refused(lambda: open_source(test)[0], "nyu2_test.csv, line 1", "8-bit", "v/1000")
 
 
 def test_hu_name_without_a_role(tmp_path):
     listing = hu(tmp_path) / "data/nyu2_test.csv"
     renamed = listing.rename(listing.with_name("frames.csv"))
-    wrong(lambda: open_source(renamed), "frames.csv", "'train'", "'test'")
+    refused(lambda: open_source(renamed), "frames.csv", "'train'", "'test'")
 
 
 def test_hu_empty_csv_and_duplicates(tmp_path):
     listing = hu(tmp_path) / "data/nyu2_test.csv"
     rows = listing.read_text()
     listing.write_text(rows + rows)
-    wrong(
+    refused(
         lambda: open_source(listing),
         f"{listing}, line 1 and {listing}, line 3",
         "test image 00000 is listed twice",
     )
     listing.write_text("")
-    wrong(lambda: open_source(listing), "holds no frames")
+    refused(lambda: open_source(listing), "holds no frames")
 
 
 @pytest.mark.parametrize("name", ["00001_colors.png", "00001_depth.png"])
@@ -157,7 +93,7 @@ def test_hu_truncated_picture(tmp_path, name):
     broken.write_bytes(broken.read_bytes()[:-40])
     source = open_source(root / "data/nyu2_test.csv")
     source[0]
-    wrong(lambda: source[1], "nyu2_test.csv, line 2", name, "cannot be read")
+    refused(lambda: source[1], "nyu2_test.csv, line 2", name, "cannot be read")
 
 
 def test_hu_colour_and_depth_swapped_or_of_different_size(tmp_path):
@@ -165,12 +101,12 @@ def test_hu_colour_and_depth_swapped_or_of_different_size(tmp_path):
     listing = root / "data/nyu2_test.csv"
     rows = [row.split(",") for row in listing.read_text().split()]
     listing.write_text("\n".join(f"{depth},{image}" for image, depth in rows))
-    wrong(lambda: open_source(listing)[0], "line 1", "is it the depth?")
+    refused(lambda: open_source(listing)[0], "line 1", "is it the depth?")
     listing.write_text("\n".join(f"{image},{depth}" for image, depth in rows))
     Image.fromarray(np.ones((3, 4), np.uint16)).save(root / rows[0][1])
     for source in (open_source(listing), open_source(listing.parent)):  # the line is named either way
         i = [r.split for r in source.records].index("test")
-        wrong(lambda s=source, i=i: s[i], f"{listing}, line 1", "image 00000 is 6x8 but its depth is 3x4")
+        refused(lambda s=source, i=i: s[i], f"{listing}, line 1", "image 00000 is 6x8 but its depth is 3x4")
     assert open_source(listing)[1].depth.shape == (6, 8)
 
 
@@ -178,14 +114,16 @@ def test_hu_listed_in_two_csvs_names_both(tmp_path):
     root = hu(tmp_path)
     for split in ("train", "test"):
         (root / f"nyu2_{split}.csv").write_text((root / f"data/nyu2_{split}.csv").read_text())
-    wrong(lambda: open_source(root), "data/nyu2_train.csv, line 1 and ", f"{root}/nyu2_train.csv, line 1", "twice")
+    refused(lambda: open_source(root), "data/nyu2_train.csv, line 1 and ", f"{root}/nyu2_train.csv, line 1", "twice")
 
 
 def test_fifty_thousand_records_are_checked_at_once(tmp_path):
     records = [Sample("den", f"den/{i}", "train", ()) for i in range(50_000)]
     start = time.perf_counter()
     DepthSource("many", tmp_path, tuple(records), None)
-    wrong(lambda: DepthSource("many", tmp_path, (*records, records[-1]), None), "train image den/49999 is listed twice")
+    refused(
+        lambda: DepthSource("many", tmp_path, (*records, records[-1]), None), "train image den/49999 is listed twice"
+    )
     assert time.perf_counter() - start < 5  # comparing each with each takes more than a minute
 
 
@@ -207,7 +145,7 @@ def test_mat_reads_upright_and_counts_from_one(tmp_path):
         ("train", "00000", "cafe_0000"), ("train", "00002", "cafe_0002"),
         ("test", "00001", "cafe_0001"), ("test", "00003", "cafe_0003"),
     ]  # fmt: skip
-    image, depth = picture(1)
+    image, depth = frame(1)
     assert np.array_equal(source[2].image, image) and np.array_equal(source[2].depth, depth)
     raw = open_source(tmp_path / "m", raw=True)[2].depth
     assert np.array_equal(raw, np.where(depth > 5, 0, depth)) and (raw == 0).any()
@@ -216,33 +154,33 @@ def test_mat_reads_upright_and_counts_from_one(tmp_path):
 @pytest.mark.parametrize("test, words", [((2, 5), ("testNdxs holds 5", "1 to 4")), ((0, 2), ("testNdxs holds 0",)),
                                          ((2, 3), ("image 3 is in trainNdxs and in testNdxs",))])  # fmt: skip
 def test_mat_bad_splits(tmp_path, test, words):
-    wrong(lambda: open_source(mat(tmp_path, test=test)), "splits.mat", *words)
+    refused(lambda: open_source(mat(tmp_path, test=test)), "splits.mat", *words)
 
 
 def test_mat_without_splits_or_with_a_broken_one(tmp_path):
     path = mat(tmp_path / "m")
     splits = path.with_name("splits.mat")
     moved = splits.rename(tmp_path / "elsewhere.mat")
-    wrong(lambda: open_source(path), "splits.mat does not exist", kind=FileNotFoundError)
+    refused(lambda: open_source(path), "splits.mat does not exist", kind=FileNotFoundError)
     assert len(open_source(path, splits=moved)) == 4
     splits.write_bytes(b"nothing")
-    wrong(lambda: open_source(path), "not the official splits.mat")
+    refused(lambda: open_source(path), "not the official splits.mat")
     savemat(splits, {"trainNdxs": [1]})
-    wrong(lambda: open_source(path), "not the official splits.mat", "testNdxs")
+    refused(lambda: open_source(path), "not the official splits.mat", "testNdxs")
 
 
 def test_mat_an_index_twice_in_splits(tmp_path):
     path = mat(tmp_path, test=(2, 4, 2))
-    wrong(lambda: open_source(path), "splits.mat, testNdxs: the test image 00001 is listed twice")
+    refused(lambda: open_source(path), "splits.mat, testNdxs: the test image 00001 is listed twice")
 
 
 def test_mat_missing_field_wrong_axes_truncated(tmp_path):
-    wrong(lambda: open_source(mat(tmp_path / "a", depths=None)), "no field 'depths'", "rawDepths")
+    refused(lambda: open_source(mat(tmp_path / "a", depths=None)), "no field 'depths'", "rawDepths")
     plain = np.zeros((4, 6, 8, 3), np.uint8)  # as if the axes had been put right already
-    wrong(lambda: open_source(mat(tmp_path / "b", images=plain)), "(4, 6, 8, 3)", "(N,3,W,H)")
+    refused(lambda: open_source(mat(tmp_path / "b", images=plain)), "(4, 6, 8, 3)", "(N,3,W,H)")
     path = mat(tmp_path / "c")
     path.write_bytes(path.read_bytes()[:3000])
-    wrong(lambda: open_source(path), "nyu.mat cannot be read as HDF5")
+    refused(lambda: open_source(path), "nyu.mat cannot be read as HDF5")
 
 
 # ---------------------------------------------------------------- .h5 per frame
@@ -271,7 +209,7 @@ def test_frames_h5(tmp_path):
 )
 def test_frames_h5_bad_content(tmp_path, content, words):
     frame_h5(tmp_path / "train/den/1.h5", **content)
-    wrong(lambda: open_source(tmp_path)[0], *words)
+    refused(lambda: open_source(tmp_path)[0], *words)
 
 
 def test_frames_h5_truncated_and_unknown_depth(tmp_path):
@@ -280,7 +218,7 @@ def test_frames_h5_truncated_and_unknown_depth(tmp_path):
     assert open_source(tmp_path)[0].depth[0].tolist() == [0, 0, 2, 0]
     assert PackedDepth(pack(tmp_path, tmp_path / "p.h5", progress=False)).unknown == 0.75
     path.write_bytes(path.read_bytes()[:1000])
-    wrong(lambda: open_source(tmp_path)[0], "1.h5", "truncated")
+    refused(lambda: open_source(tmp_path)[0], "1.h5", "truncated")
 
 
 # ---------------------------------------------------------------- raw frames
@@ -293,19 +231,19 @@ def test_pgm_values_are_not_stretched(tmp_path):
         path.write_bytes(b"P5\n# by hand\n8 6\n%d\n" % largest + values.astype(">u2").tobytes())
         assert np.array_equal(read_depth_image(path, 16), values)
     path.write_bytes(path.read_bytes()[:-1])
-    wrong(lambda: read_depth_image(path, 16), "depth_1.pgm", "truncated")
+    refused(lambda: read_depth_image(path, 16), "depth_1.pgm", "truncated")
     path.write_bytes(b"P5 8 6 255\n" + bytes(48))
-    wrong(lambda: read_depth_image(path, 16), "8-bit", "v/1000")
+    refused(lambda: read_depth_image(path, 16), "8-bit", "v/1000")
     path.write_bytes(b"P2 8 6 255\n")
-    wrong(lambda: read_depth_image(path, 16), "not a binary PGM")
+    refused(lambda: read_depth_image(path, 16), "not a binary PGM")
 
 
 def test_raw_frame_without_partner(tmp_path):
-    image, depth = picture()
+    image, depth = frame()
     for i in (1, 2):
         Image.fromarray(image).save(tmp_path / f"rgb_{i}.png")
     Image.fromarray(np.rint(depth * 1000).astype(np.uint16)).save(tmp_path / "sync_depth_1.png")
-    wrong(lambda: open_source(tmp_path), "rgb_2.png has no partner")
+    refused(lambda: open_source(tmp_path), "rgb_2.png has no partner")
 
 
 @pytest.mark.parametrize(
@@ -317,43 +255,43 @@ def test_raw_frame_without_partner(tmp_path):
     ],
 )
 def test_raw_two_files_for_one_frame(tmp_path, extra, words):
-    image, depth = picture()
+    image, depth = frame()
     millimetres = np.rint(depth * 1000).astype(np.uint16)
     Image.fromarray(image).save(tmp_path / "rgb_1.png")
     Image.fromarray(millimetres).save(tmp_path / "sync_depth_1.png")
     assert len(open_source(tmp_path)) == 1
     Image.fromarray(millimetres if "depth" in extra else image).save(tmp_path / extra)
-    wrong(lambda: open_source(tmp_path), *words)
+    refused(lambda: open_source(tmp_path), *words)
     (tmp_path / "other").mkdir()
     (tmp_path / extra).rename(tmp_path / "other" / extra)  # another folder is another scene: only a partner is missing
-    wrong(lambda: open_source(tmp_path), extra, "no partner (1 such files)")
+    refused(lambda: open_source(tmp_path), extra, "no partner (1 such files)")
 
 
 def test_raw_two_folders_of_one_name(tmp_path):
-    image, depth = picture()
+    image, depth = frame()
     for house in ("a", "b"):
         (tmp_path / house / "den").mkdir(parents=True)
         Image.fromarray(image).save(tmp_path / house / "den/rgb_1.png")
         Image.fromarray(np.rint(depth * 1000).astype(np.uint16)).save(tmp_path / house / "den/depth_1.png")
-    wrong(lambda: open_source(tmp_path), "a/den/rgb_1.png and ", "b/den/rgb_1.png", "den/1 is listed twice")
+    refused(lambda: open_source(tmp_path), "a/den/rgb_1.png and ", "b/den/rgb_1.png", "den/1 is listed twice")
 
 
 def test_raw_depth_of_eight_bits_or_in_colour(tmp_path):
-    image, _ = picture()
+    image, _ = frame()
     Image.fromarray(image).save(tmp_path / "rgb_1.png")
     Image.fromarray(image[..., 0]).save(tmp_path / "depth_1.png")
-    wrong(lambda: open_source(tmp_path)[0], "depth_1.png is 8-bit")
+    refused(lambda: open_source(tmp_path)[0], "depth_1.png is 8-bit")
     Image.fromarray(image).save(tmp_path / "depth_1.png")
-    wrong(lambda: open_source(tmp_path)[0], "depth_1.png", "mode RGB")
+    refused(lambda: open_source(tmp_path)[0], "depth_1.png", "mode RGB")
 
 
 def test_nothing_there(tmp_path):
-    wrong(lambda: open_source(tmp_path / "no"), "does not exist", kind=FileNotFoundError)
-    wrong(lambda: open_source(tmp_path), "no known layout: looked for *.mat")
+    refused(lambda: open_source(tmp_path / "no"), "does not exist", kind=FileNotFoundError)
+    refused(lambda: open_source(tmp_path), "no known layout: looked for *.mat")
     (tmp_path / "notes.txt").touch()
-    wrong(lambda: open_source(tmp_path / "notes.txt"), "notes.txt: a .csv, .mat or .h5 file is expected")
+    refused(lambda: open_source(tmp_path / "notes.txt"), "notes.txt: a .csv, .mat or .h5 file is expected")
     mat(hu(tmp_path))
-    wrong(lambda: open_source(tmp_path), "several layouts", "nyu.mat", "nyu2_*.csv")
+    refused(lambda: open_source(tmp_path), "several layouts", "nyu.mat", "nyu2_*.csv")
 
 
 # ---------------------------------------------------------------- dividing, packing, reading
@@ -363,7 +301,7 @@ def test_resplit_is_stable_and_by_scene(tmp_path):
     source = open_source(hu(tmp_path, train=9, test=0))
     held = [{r.scene for r in resplit(source, 0.3, seed).records if r.split == "test"} for seed in (0, 0, 1)]
     assert held[0] == held[1] != held[2] and len(held[0]) == 3
-    wrong(lambda: resplit(source, 1.0), "between 0 and 1")
+    refused(lambda: resplit(source, 1.0), "between 0 and 1")
     packed = pack(source, tmp_path / "p.h5", test_share=0.3, progress=False)
     assert set(PackedDepth(packed, "test").scenes) == held[0]
     assert PackedDepth(packed).division == "by scene, 3 of 9 held out, seed 0"
@@ -387,7 +325,7 @@ def test_a_failed_pack_leaves_nothing(tmp_path):
     root = hu(tmp_path / "hu")
     (root / "data/nyu2_test/00001_depth.png").write_bytes(b"")
     out = tmp_path / "out" / "p.h5"
-    wrong(lambda: pack(root, out, progress=False), "nyu2_test.csv, line 2")
+    refused(lambda: pack(root, out, progress=False), "nyu2_test.csv, line 2")
     assert list(out.parent.iterdir()) == []
 
 
@@ -424,13 +362,15 @@ def test_a_packed_file_that_lacks_something(tmp_path, change, words):
     assert len(PackedDepth(path, "test")) == 2 and len(open_source(path)) == 5
     broken(path, change)
     for call in (lambda: PackedDepth(path, "test"), lambda: open_source(path)):
-        wrong(call, str(path), *words, "pack its data set again")
+        refused(call, str(path), *words, "pack its data set again")
 
 
 @pytest.mark.parametrize("name", ["scenes_known", "unknown"])
 def test_a_split_that_lacks_an_attribute(tmp_path, name):
     path = broken(pack(hu(tmp_path), tmp_path / "p.h5", progress=False), lambda g: g.attrs.pop(name))
-    wrong(lambda: PackedDepth(path, "test"), f"p.h5: the test split has no attribute {name!r}; pack its data set again")
+    refused(
+        lambda: PackedDepth(path, "test"), f"p.h5: the test split has no attribute {name!r}; pack its data set again"
+    )
     assert len(PackedDepth(path, "train")) == 3 and len(open_source(path)) == 5  # neither needs it
 
 
@@ -440,7 +380,7 @@ def test_a_split_that_is_no_group(tmp_path):
         del file["test"]
         file["test"] = np.zeros(2)
     for call in (lambda: PackedDepth(path, "test"), lambda: open_source(path)):
-        wrong(call, "p.h5", "'test' is an array", "pack its data set again")
+        refused(call, "p.h5", "'test' is an array", "pack its data set again")
 
 
 def test_where_nothing_can_be_written(tmp_path):
@@ -448,7 +388,7 @@ def test_where_nothing_can_be_written(tmp_path):
     (tmp_path / "notes.txt").touch()
     for out in (tmp_path / "notes.txt" / "p.h5", tmp_path / "notes.txt" / "deep" / "er" / "p.h5"):
         for call in (pack, lambda _, *words, **more: pack_rooms(*words, 1, 1, 1, **SIZES | more)):
-            wrong(
+            refused(
                 lambda out=out, call=call: call(root, out, progress=False),
                 f"{out} cannot be written",
                 "notes.txt is a file, not a folder",
@@ -474,9 +414,9 @@ WHOLE = "must be a whole number of at least 1, not"
 def test_a_size_that_is_none(tmp_path, size, words):
     root = hu(tmp_path / "hu")
     out = tmp_path / "p.h5"
-    wrong(lambda: pack(root, out, size=size, progress=False), *(w.format("size") for w in words))
+    refused(lambda: pack(root, out, size=size, progress=False), *(w.format("size") for w in words))
     for name in ("train_size", "test_size"):
-        wrong(lambda name=name: pack_rooms(out, 1, 1, 1, **SIZES | {name: size}), *(w.format(name) for w in words))
+        refused(lambda name=name: pack_rooms(out, 1, 1, 1, **SIZES | {name: size}), *(w.format(name) for w in words))
     assert not out.exists()
 
 
@@ -485,21 +425,21 @@ def test_a_size_that_is_none(tmp_path, size, words):
 )
 def test_numbers_of_rooms_that_cannot_be(tmp_path, name, value):
     given = {"train_scenes": 1, "test_scenes": 1, "views": 1} | SIZES | {name: value}
-    wrong(lambda: pack_rooms(tmp_path / "r.h5", **given), f"{name} must be a whole number of at least", str(value))
+    refused(lambda: pack_rooms(tmp_path / "r.h5", **given), f"{name} must be a whole number of at least", str(value))
     assert not list(tmp_path.iterdir())
 
 
 def test_wrong_files_and_splits(tmp_path):
     packed = pack(hu(tmp_path) / "data/nyu2_test.csv", tmp_path / "p.h5", progress=False)
-    wrong(lambda: PackedDepth(packed), "no train split", "--test-share")
-    wrong(lambda: PackedDepth(packed, "val"), "'train' or 'test'")
-    wrong(lambda: PackedDepth(tmp_path / "q.h5"), "does not exist", kind=FileNotFoundError)
-    wrong(lambda: PackedDepth(frame_h5(tmp_path / "f.h5")), "not written by pack()")
-    wrong(lambda: pack(packed, packed, progress=False), "already exists")
+    refused(lambda: PackedDepth(packed), "no train split", "--test-share")
+    refused(lambda: PackedDepth(packed, "val"), "'train' or 'test'")
+    refused(lambda: PackedDepth(tmp_path / "q.h5"), "does not exist", kind=FileNotFoundError)
+    refused(lambda: PackedDepth(frame_h5(tmp_path / "f.h5")), "not written by pack()")
+    refused(lambda: pack(packed, packed, progress=False), "already exists")
     data = PackedDepth(packed, "test")
-    wrong(lambda: data[2], "image 2 was asked for, but there are 2", kind=IndexError)
+    refused(lambda: data[2], "image 2 was asked for, but there are 2", kind=IndexError)
     packed.write_bytes(packed.read_bytes()[:2000])
-    wrong(lambda: PackedDepth(packed, "test"), "truncated")
+    refused(lambda: PackedDepth(packed, "test"), "truncated")
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -517,7 +457,7 @@ def test_workers_read_the_same(tmp_path, method):
 
 
 def fake_room(scene, view, size=(240, 320), device="cpu", sensor=None):
-    image, depth = picture(scene * 100 + view, *size)
+    image, depth = frame(scene * 100 + view, *size)
     return {"image": torch.from_numpy(image).permute(2, 0, 1) / 255, "depth": torch.from_numpy(depth)[None]}
 
 
@@ -544,7 +484,7 @@ def test_rooms_are_rendered_once(tmp_path, rooms, monkeypatch):
     # a second rendering would fail
     monkeypatch.setattr(rendered, "room", None)
     assert pack_rooms(out, 3, 2, 2, **SIZES) == out
-    wrong(lambda: pack_rooms(out, 3, 2, 4, **SIZES), "views 2 instead of 4")
+    refused(lambda: pack_rooms(out, 3, 2, 4, **SIZES), "views 2 instead of 4")
 
 
 def test_the_test_rooms_of_quick_stay_what_they_are(tmp_path):
@@ -620,43 +560,39 @@ def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):
 # ---------------------------------------------------------------- real frames
 
 
-@real
-def test_real_hu_frames():
+def test_real_hu_frames(real_data):
     with pytest.warns(UserWarning, match="has 25 images, the official one 654"):
-        source = open_source(REAL / "nyu_hu_layout")
+        source = open_source(real_data / "nyu_hu_layout")
     assert len(source) == 25 and source.layout.startswith("Hu") and not source.scenes_known
-    official = set(loadmat(REAL / "nyu_splits/splits.mat")["testNdxs"].ravel().tolist())
-    for frame in source:
-        assert frame.image.shape == (480, 640, 3) and frame.depth.shape == (480, 640) and frame.split == "test"
-        assert frame.depth.min() > 0.5 and frame.depth.max() <= 10 and frame.quantum == 0.001
-        assert int(frame.name) + 1 in official  # names count from 0, splits.mat from 1
+    official = set(loadmat(real_data / "nyu_splits/splits.mat")["testNdxs"].ravel().tolist())
+    for one in source:
+        assert one.image.shape == (480, 640, 3) and one.depth.shape == (480, 640) and one.split == "test"
+        assert one.depth.min() > 0.5 and one.depth.max() <= 10 and one.quantum == 0.001
+        assert int(one.name) + 1 in official  # names count from 0, splits.mat from 1
 
 
-@real
 @pytest.mark.parametrize("folder, count", [("nyu_raw_png", 3), ("nyu_raw_pgm", 5)])
-def test_real_raw_frames(folder, count):
-    source = open_source(REAL / folder)
+def test_real_raw_frames(folder, count, real_data):
+    source = open_source(real_data / folder)
     assert len(source) == count and source.layout.startswith("a folder of raw") and source.scenes_known
     assert {r.scene for r in source.records} == {folder}
-    for frame in source:
-        assert 0.2 < (frame.depth == 0).mean() < 0.4  # holes
-        assert frame.depth[frame.depth > 0].min() > 0.4 and frame.depth.max() < 10.5
+    for one in source:
+        assert 0.2 < (one.depth == 0).mean() < 0.4  # holes
+        assert one.depth[one.depth > 0].min() > 0.4 and one.depth.max() < 10.5
 
 
-@real
-def test_real_frames_divided_packed_and_read(tmp_path):
-    out = pack(REAL / "nyu_hu_layout", tmp_path / "p.h5", size=(240, 320), test_share=0.2, progress=False)
+def test_real_frames_divided_packed_and_read(tmp_path, real_data):
+    out = pack(real_data / "nyu_hu_layout", tmp_path / "p.h5", size=(240, 320), test_share=0.2, progress=False)
     train, test = PackedDepth(out), PackedDepth(out, "test")
     assert (len(train), len(test), train.size) == (20, 5, (240, 320))
-    source = {frame.name: frame for frame in open_source(REAL / "nyu_hu_layout")}
+    source = {one.name: one for one in open_source(real_data / "nyu_hu_layout")}
     for i, name in enumerate(test.images):
         assert np.abs(test[i]["depth"][0].numpy() - source[name].depth[1::2, 1::2]).max() < 0.0006  # nearest
 
 
-@real
-def test_manifest_and_layout_agree():
-    with open(REAL / "manifest.csv", newline="") as rows:
+def test_manifest_and_layout_agree(real_data):
+    with open(real_data / "manifest.csv", newline="") as rows:
         depths = [r["file"] for r in csv.DictReader(rows) if r["kind"] == "depth" and r["file"].startswith("nyu")]
     assert len(depths) == 25 + 8
     for name in depths:
-        assert read_depth_image(REAL / name, 16).shape == (480, 640)
+        assert read_depth_image(real_data / name, 16).shape == (480, 640)

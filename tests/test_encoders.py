@@ -14,7 +14,8 @@ import pytest
 import torch
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import save_file
-from test_cli import run
+from commands import run
+from refusals import refused
 
 from advdepth_nb.models import encoders
 from advdepth_nb.models.encoders import (
@@ -36,13 +37,6 @@ def no_network(monkeypatch):
     """No weights of timm's are in a cache, and no server answers."""
     monkeypatch.setattr(encoders, "in_cache", lambda config: False)
     monkeypatch.setattr(encoders, "server_answers", lambda config: False)
-
-
-def refused(call, *words):
-    with pytest.raises((ValueError, FileNotFoundError)) as told:
-        call()
-    sentence = str(told.value)
-    assert all(word in sentence for word in words) and "\n" not in sentence, sentence
 
 
 def plan(tmp_path, study="table1", row="baseline", **settings):

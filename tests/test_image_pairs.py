@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from factories import classes, painted, photo, write
 
 from advdepth_nb.core.colors import (
     PALETTES, chroma_to_network, decode, from_network, gray_of, lab_from_network, lab_to_rgb, lightness_to_network,
-    paint, rgb_to_lab, to_network,
+    rgb_to_lab, to_network,
 )  # fmt: skip
 from advdepth_nb.data.nyu import PackedDepth, open_source
 from advdepth_nb.data.packed import DATA_FORMAT
@@ -24,24 +25,6 @@ from advdepth_nb.data.rendered import pack_fields, pack_rooms
 from advdepth_nb.data.samples import Sample, identity
 from advdepth_nb.metrics.images import IMAGE_PROTOCOLS, score_images
 from advdepth_nb.data.stereo import PackedStereo, StereoSource, open_stereo, pack_stereo
-
-
-def photo(seed: int = 0, height: int = 16, width: int = 24) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def classes(seed: int = 0, height: int = 16, width: int = 24, count: int = 4) -> np.ndarray:
-    return np.random.default_rng(1000 + seed).integers(0, count, (height, width), np.uint8)
-
-
-def painted(labels: np.ndarray, palette: str = "field") -> np.ndarray:
-    return paint(torch.from_numpy(labels)[None], palette).permute(1, 2, 0).numpy()
-
-
-def write(path: Path, pixels: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-    return path
 
 
 def message(call) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # The templates in nbs/runs are run by test_study.py, the studies keep the outputs they were committed with.
-NOTEBOOKS = [ROOT / "nbs" / "index.ipynb", *sorted(ROOT.glob("nbs/[0-9][0-9]_*/*.ipynb"))]
+NOTEBOOKS = [*sorted(ROOT.glob("nbs/*.ipynb")), *sorted(ROOT.glob("nbs/[0-9][0-9]_*/*.ipynb"))]
 
 # A server imports what is slow to import, once, and forks a process for each notebook.
 FRESH = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")

@@ -12,6 +12,7 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 from safetensors.torch import load_file
+from factories import Stopped, stop_after
 
 from advdepth_nb.study import train as study
 from advdepth_nb.systems.experiments import PRECISIONS
@@ -127,21 +128,13 @@ def test_every_kind_of_row_trains_and_is_watched(packed, in_float32, tmp_path, s
     assert load_model(tmp_path)[1].precision == precision
 
 
-class StopAfter(Exception):
-    pass
-
-
 def same_when_resumed(e, packed, folder):
     """Whether a run that was stopped in its second epoch ends with the bits of one that was not; the scale, if any."""
     e = replace(e, epochs=3)
 
-    def die(fraction, text):
-        if fraction > 0.5:
-            raise StopAfter
-
     train_run(e, packed, folder / "whole", device="cpu")
-    with pytest.raises(StopAfter):
-        train_run(e, packed, folder / "parts", device="cpu", say=die)
+    with pytest.raises(Stopped):
+        train_run(e, packed, folder / "parts", device="cpu", say=stop_after(0.5))
     scale = torch.load(folder / "parts" / "checkpoint.pt", weights_only=True)["run"]["precision"].get("scale")
     train_run(e, packed, folder / "parts", device="cpu")
     whole, parts = (load_file(folder / name / "model.safetensors") for name in ("whole", "parts"))

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from test_cli import run
-from test_datasets import hu
+from commands import run
+from factories import hu
 
 from advdepth_nb.data.nyu import open_source
 from advdepth_nb.metrics.depth import DEPTH_METRICS

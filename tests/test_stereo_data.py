@@ -3,14 +3,14 @@
 import json
 import shutil
 import warnings
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torchvision import datasets as oracles
+from factories import disparity, kitti, pfm, rig, sintel, view, write
+from refusals import refused
 
 from advdepth_nb.data import stereo as stereo_data
 from advdepth_nb.data.augment import STEREO_AUGMENT, stereo_batch
@@ -20,69 +20,6 @@ from advdepth_nb.data.rendered import pack_fields
 from advdepth_nb.data.stereo import PackedStereo, open_stereo, pack_stereo, read_pfm, resize_stereo
 
 GREY = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-
-
-def picture(seed: int = 0, height: int = 12, width: int = 40) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def disparity(seed: int = 0, height: int = 12, width: int = 40) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(0.1, 20, (height, width)).astype(np.float32)
-
-
-def save(path: Path, pixels: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-def pfm(path: Path, values: np.ndarray, order: str = "<") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    head = f"Pf\n{values.shape[1]} {values.shape[0]}\n{-1 if order == '<' else 1}\n".encode()
-    path.write_bytes(head + values[::-1].astype(f"{order}f4").tobytes())
-    return path
-
-
-def rig(root: Path, count: int = 2, **sizes) -> Path:
-    for i in range(count):
-        save(root / f"left/{i}.png", picture(i, **sizes))
-        save(root / f"right/{i}.png", picture(i + 50, **sizes))
-    return root
-
-
-def kitti(root: Path, count: int = 2) -> Path:
-    for i in range(count):
-        for side in (2, 3):
-            save(root / f"training/image_{side}/{i:06d}_10.png", picture(10 * i + side))
-        code = np.round(256 * disparity(i)).astype(np.uint16)
-        code[:, ::3] = 0
-        for kind in ("disp_occ_0", "disp_occ_1"):
-            save(root / f"training/{kind}/{i:06d}_10.png", code)
-    return root
-
-
-def sintel(root: Path) -> Path:
-    for i in range(3):
-        name = f"alley_{i // 2}/frame_{i:04d}.png"
-        for render in ("final", "clean"):
-            save(root / f"training/{render}_left/{name}", picture(i, 20, 60))
-            save(root / f"training/{render}_right/{name}", picture(i + 9, 20, 60))
-        red, green = np.random.default_rng(i).integers(0, [[[12]], [[256]]], (2, 20, 60))
-        save(root / f"training/disparities/{name}", np.stack([red, green, 0 * red], -1).astype(np.uint8))
-        for k, kind in enumerate(("occlusions", "outofframe")):
-            save(
-                root / f"training/{kind}/{name}",
-                (np.random.default_rng(i + k).random((20, 60)) < 0.1).astype(np.uint8) * 255,
-            )
-    return root
-
-
-def wrong(call, *words: str, kind=ValueError) -> None:
-    with pytest.raises(kind) as error:
-        call()
-    text = str(error.value)
-    assert "\n" not in text and len(text) < 500, text
-    assert all(word in text for word in words), text
 
 
 # ---------------------------------------------------------------- against other people's readers
@@ -127,49 +64,49 @@ def test_pfm_agrees_with_torchvision(tmp_path, order):
 def test_a_missing_view_is_named(tmp_path):
     root = rig(tmp_path / "rig")
     (root / "right/1.png").unlink()
-    wrong(lambda: open_stereo(root), "left/1.png", "no right view", "copy it", kind=FileNotFoundError)
-    save(root / "right/1.png", picture())
+    refused(lambda: open_stereo(root), "left/1.png", "no right view", "copy it", kind=FileNotFoundError)
+    write(root / "right/1.png", view())
     (root / "left/0.png").unlink()
-    wrong(lambda: open_stereo(root), "right/0.png", "no left view", kind=FileNotFoundError)
+    refused(lambda: open_stereo(root), "right/0.png", "no left view", kind=FileNotFoundError)
     shutil.rmtree(root / "right")
-    wrong(lambda: open_stereo(root), "no right view", kind=FileNotFoundError)
+    refused(lambda: open_stereo(root), "no right view", kind=FileNotFoundError)
     road = kitti(tmp_path / "kitti")
     (road / "training/image_3/000001_10.png").unlink()
-    wrong(lambda: open_stereo(road), "image_3/000001_10.png does not exist", "right view", kind=FileNotFoundError)
-    save(tmp_path / "loose/a_l.png", picture())
-    wrong(lambda: open_stereo(tmp_path / "loose"), "a_l.png", "no right view", kind=FileNotFoundError)
+    refused(lambda: open_stereo(road), "image_3/000001_10.png does not exist", "right view", kind=FileNotFoundError)
+    write(tmp_path / "loose/a_l.png", view())
+    refused(lambda: open_stereo(tmp_path / "loose"), "a_l.png", "no right view", kind=FileNotFoundError)
 
 
 def test_views_of_different_sizes(tmp_path):
     root = rig(tmp_path)
-    save(root / "right/1.png", picture(1, 12, 41))
-    wrong(lambda: open_stereo(root)[1], "train pair 1", "12x40", "12x41")
-    wrong(lambda: pack_stereo(root, tmp_path / "out.h5", progress=False), "train pair 1")
+    write(root / "right/1.png", view(1, 12, 41))
+    refused(lambda: open_stereo(root)[1], "train pair 1", "12x40", "12x41")
+    refused(lambda: pack_stereo(root, tmp_path / "out.h5", progress=False), "train pair 1")
     assert not list(tmp_path.glob("*.h5")) and not list(tmp_path.glob(".*"))
 
 
 def test_disparity_of_another_encoding(tmp_path):
     root = kitti(tmp_path / "kitti")
     file = root / "training/disp_occ_0/000000_10.png"
-    save(file, np.full((12, 40), 7, np.uint8))
-    wrong(lambda: open_stereo(root)[0], str(file), "8-bit", "16 bits")
-    save(file, picture())
-    wrong(lambda: open_stereo(root)[0], str(file), "3 channels", "one channel")
-    save(file, np.full((12, 40), 60000, np.uint16))
-    wrong(lambda: open_stereo(root)[0], "train pair 000000_10", "40 wide", "another code")
-    save(file, np.full((11, 40), 300, np.uint16))
-    wrong(lambda: open_stereo(root)[0], "12x40", "disparity is 11x40")
+    write(file, np.full((12, 40), 7, np.uint8))
+    refused(lambda: open_stereo(root)[0], str(file), "8-bit", "16 bits")
+    write(file, view())
+    refused(lambda: open_stereo(root)[0], str(file), "3 channels", "one channel")
+    write(file, np.full((12, 40), 60000, np.uint16))
+    refused(lambda: open_stereo(root)[0], "train pair 000000_10", "40 wide", "another code")
+    write(file, np.full((11, 40), 300, np.uint16))
+    refused(lambda: open_stereo(root)[0], "12x40", "disparity is 11x40")
     file.write_bytes(b"not a picture")
-    wrong(lambda: open_stereo(root)[0], str(file), "cannot be read as a picture")
+    refused(lambda: open_stereo(root)[0], str(file), "cannot be read as a picture")
     scene = sintel(tmp_path / "sintel")
     file = scene / "training/disparities/alley_0/frame_0001.png"
-    save(file, np.full((20, 60), 500, np.uint16))
-    wrong(lambda: open_stereo(scene)[1], str(file), "RGB")
+    write(file, np.full((20, 60), 500, np.uint16))
+    refused(lambda: open_stereo(scene)[1], str(file), "RGB")
 
 
 def test_broken_pfm(tmp_path):
     root = tmp_path / "mb/Piano"
-    save(root / "im0.png", picture()), save(root / "im1.png", picture(1))
+    write(root / "im0.png", view()), write(root / "im1.png", view(1))
     file = pfm(root / "disp0.pfm", disparity())
     whole = file.read_bytes()
     for data, word in [
@@ -180,36 +117,36 @@ def test_broken_pfm(tmp_path):
         (b"", "does not begin"),
     ]:
         file.write_bytes(data)
-        wrong(lambda: open_stereo(tmp_path / "mb")[0], str(file), word)
+        refused(lambda: open_stereo(tmp_path / "mb")[0], str(file), word)
     pfm(file, -disparity())
-    wrong(lambda: open_stereo(tmp_path / "mb")[0], "Piano/im0", "negate")
+    refused(lambda: open_stereo(tmp_path / "mb")[0], "Piano/im0", "negate")
     pfm(file, disparity())
-    save(root / "mask0nocc.png", np.full((12, 41), 255, np.uint8))
-    wrong(lambda: open_stereo(tmp_path / "mb")[0], "mask0nocc.png is 12x41", "one release")
-    save(root / "mask0nocc.png", picture())
-    wrong(lambda: open_stereo(tmp_path / "mb")[0], "mask0nocc.png", "3 channels")
+    write(root / "mask0nocc.png", np.full((12, 41), 255, np.uint8))
+    refused(lambda: open_stereo(tmp_path / "mb")[0], "mask0nocc.png is 12x41", "one release")
+    write(root / "mask0nocc.png", view())
+    refused(lambda: open_stereo(tmp_path / "mb")[0], "mask0nocc.png", "3 channels")
     (root / "mask0nocc.png").unlink()
     (root / "calib.txt").write_text("cam0=[f 0 0]\nbaseline=ten\n")
-    wrong(lambda: open_stereo(tmp_path / "mb")[0], "calib.txt", "baseline= in mm")
+    refused(lambda: open_stereo(tmp_path / "mb")[0], "calib.txt", "baseline= in mm")
 
 
 def test_folders_that_hold_nothing_or_too_much(tmp_path):
-    wrong(lambda: open_stereo(tmp_path), "no stereo pairs of a known layout", "KITTI")
-    wrong(lambda: open_stereo(tmp_path / "none"), "does not exist", kind=FileNotFoundError)
+    refused(lambda: open_stereo(tmp_path), "no stereo pairs of a known layout", "KITTI")
+    refused(lambda: open_stereo(tmp_path / "none"), "does not exist", kind=FileNotFoundError)
     (tmp_path / "empty/left").mkdir(parents=True), (tmp_path / "empty/right").mkdir()
-    wrong(lambda: open_stereo(tmp_path / "empty"), "left/ and right/", "no frames")
+    refused(lambda: open_stereo(tmp_path / "empty"), "left/ and right/", "no frames")
     both = rig(kitti(tmp_path / "both"))
-    wrong(lambda: open_stereo(both), "several layouts, KITTI 2015", "left/ and right/")
+    refused(lambda: open_stereo(both), "several layouts, KITTI 2015", "left/ and right/")
     (tmp_path / "words.txt").write_text("x")
-    wrong(lambda: open_stereo(tmp_path / "words.txt"), "words.txt")
-    wrong(lambda: open_stereo(both / "left/0.png"), "0.png", "folder")
+    refused(lambda: open_stereo(tmp_path / "words.txt"), "words.txt")
+    refused(lambda: open_stereo(both / "left/0.png"), "0.png", "folder")
 
 
 def test_options_that_do_not_apply(tmp_path):
-    wrong(lambda: open_stereo(rig(tmp_path / "a"), factor=3), "factor is no option")
-    wrong(lambda: open_stereo(sintel(tmp_path / "b"), factor=0), "factor must be above 0")
+    refused(lambda: open_stereo(rig(tmp_path / "a"), factor=3), "factor is no option")
+    refused(lambda: open_stereo(sintel(tmp_path / "b"), factor=0), "factor must be above 0")
     shutil.rmtree(tmp_path / "b/training/clean_left")
-    wrong(lambda: open_stereo(tmp_path / "b", render="clean"), "clean_left does not exist", kind=FileNotFoundError)
+    refused(lambda: open_stereo(tmp_path / "b", render="clean"), "clean_left does not exist", kind=FileNotFoundError)
 
 
 # ---------------------------------------------------------------- packing
@@ -217,12 +154,12 @@ def test_options_that_do_not_apply(tmp_path):
 
 def test_mixed_sizes_and_a_size(tmp_path):
     root = rig(tmp_path / "rig")
-    save(root / "left/9.png", picture(1, 24, 80)), save(root / "right/9.png", picture(2, 24, 80))
-    wrong(lambda: pack_stereo(root, tmp_path / "a.h5", progress=False), "pair 9 is 24x80", "give a size")
-    wrong(lambda: pack_stereo(root, tmp_path / "a.h5", size=(0, 5), progress=False), "at least one pixel")
+    write(root / "left/9.png", view(1, 24, 80)), write(root / "right/9.png", view(2, 24, 80))
+    refused(lambda: pack_stereo(root, tmp_path / "a.h5", progress=False), "pair 9 is 24x80", "give a size")
+    refused(lambda: pack_stereo(root, tmp_path / "a.h5", size=(0, 5), progress=False), "at least one pixel")
     data = PackedStereo(pack_stereo(root, tmp_path / "a.h5", size=(8, 16), progress=False))
     assert data.size == (8, 16) and len(data) == 3 and not data.has_disparity and not data.scenes_known
-    wrong(lambda: pack_stereo(root, tmp_path / "a.h5", progress=False), "already exists")
+    refused(lambda: pack_stereo(root, tmp_path / "a.h5", progress=False), "already exists")
 
 
 def test_a_mask_that_some_pairs_lack_is_left_out_aloud(tmp_path):
@@ -253,15 +190,15 @@ def test_damaged_and_foreign_files(tmp_path):
     out = pack_stereo(rig(tmp_path / "rig", 6, height=64, width=96), tmp_path / "a.h5", progress=False)
     whole = out.read_bytes()
     (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
-    wrong(lambda: PackedStereo(tmp_path / "cut.h5"), "cut.h5 cannot be read as HDF5")
+    refused(lambda: PackedStereo(tmp_path / "cut.h5"), "cut.h5 cannot be read as HDF5")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
-    wrong(lambda: PackedStereo(tmp_path / "other.h5"), "was not written by pack_stereo")
-    wrong(lambda: open_stereo(tmp_path / "other.h5"), "no stereo pairs packed")
+    refused(lambda: PackedStereo(tmp_path / "other.h5"), "was not written by pack_stereo")
+    refused(lambda: open_stereo(tmp_path / "other.h5"), "no stereo pairs packed")
     with h5py.File(out, "a") as file:
         del file["train/focal"]
-    wrong(lambda: PackedStereo(out), "has no field 'focal'; pack its data set again")
-    wrong(lambda: PackedStereo(tmp_path / "none.h5"), "does not exist", kind=FileNotFoundError)
+    refused(lambda: PackedStereo(out), "has no field 'focal'; pack its data set again")
+    refused(lambda: PackedStereo(tmp_path / "none.h5"), "does not exist", kind=FileNotFoundError)
 
 
 def test_workers_read_what_one_process_reads(tmp_path):
@@ -306,7 +243,7 @@ def test_a_field_arrives_whole(tmp_path, monkeypatch):
     assert set(np.unique(small.segmentation)) == {0, 2} and small.focal == 25 and (small.disparity == 1.5).all()
     negative = {"disparity": torch.full((1, 16, 64), -1.0)}
     monkeypatch.setattr(worlds, "field", lambda **given: rendered(**given) | negative)
-    wrong(lambda: pack_fields(tmp_path / "g.h5", 1, 1, 1, (16, 64), (16, 64), progress=False), "field-0/0", "negate")
+    refused(lambda: pack_fields(tmp_path / "g.h5", 1, 1, 1, (16, 64), (16, 64), progress=False), "field-0/0", "negate")
     assert not (tmp_path / "g.h5").exists() and not list(tmp_path.glob(".*"))
 
 
@@ -326,14 +263,14 @@ def test_worlds_are_exact_pairs(tmp_path, world):
     assert after < before / 2, (before, after)
     stamp = out.stat().st_mtime_ns
     assert pack_fields(out, 2, 1, 2, **sizes, world=world, progress=False).stat().st_mtime_ns == stamp
-    wrong(lambda: pack_fields(out, 3, 1, 2, **sizes, world=world), "train_scenes 2 instead of 3")
+    refused(lambda: pack_fields(out, 3, 1, 2, **sizes, world=world), "train_scenes 2 instead of 3")
     alone = pack_fields(tmp_path / "again.h5", 2, 1, 2, **sizes, world=world, progress=False)
     assert alone.read_bytes() == out.read_bytes()  # the same file from one process and from two
 
 
 def test_unknown_world(tmp_path):
-    wrong(lambda: pack_fields(tmp_path / "a.h5", 1, 1, 1, world="sea"), "'field' or 'room'", "'sea'")
-    wrong(lambda: pack_fields(tmp_path / "a.h5", 0, 1, 1, world="room"), "train_scenes", "at least 1")
+    refused(lambda: pack_fields(tmp_path / "a.h5", 1, 1, 1, world="sea"), "'field' or 'room'", "'sea'")
+    refused(lambda: pack_fields(tmp_path / "a.h5", 0, 1, 1, world="room"), "train_scenes", "at least 1")
     assert not list(tmp_path.iterdir())
 
 
@@ -419,16 +356,16 @@ def test_real_pairs_without_truth(real_data, tmp_path):
     assert [r.name for r in source.records] == ["bowling", "items2"] and source[0].disparity is None
     data = PackedStereo(pack_stereo(source, tmp_path / "a.h5", size=(96, 128), progress=False))
     assert len(data) == 2 and not data.has_disparity and data.focal.isnan().all()
-    wrong(lambda: open_stereo(real_data / "stereo"), "several layouts, Middlebury 2014", "Middlebury 2005")
+    refused(lambda: open_stereo(real_data / "stereo"), "several layouts, Middlebury 2014", "Middlebury 2005")
 
 
 def test_keep_ego_hood(tmp_path):
     stem = "val/ulm/ulm_000000_000019"
     for kind in ("leftImg8bit", "rightImg8bit"):
-        save(tmp_path / f"{kind}/{stem}_{kind}.png", picture(0, 50, 100))
+        write(tmp_path / f"{kind}/{stem}_{kind}.png", view(0, 50, 100))
     code = np.zeros((50, 100), np.uint16)
     code[:, 1:] = 1 + 256 * 9
-    save(tmp_path / f"disparity/{stem}_disparity.png", code)
+    write(tmp_path / f"disparity/{stem}_disparity.png", code)
     pair = open_stereo(tmp_path, keep_ego_hood=False)[0]
     assert pair.left.shape == (40, 100, 3) and pair.disparity.shape == (40, 100)
     assert set(np.unique(pair.disparity)) == {0, 9} and pair.focal is None and pair.split == "test"
@@ -437,6 +374,6 @@ def test_keep_ego_hood(tmp_path):
     camera.write_text(json.dumps({"intrinsic": {"fx": 2262.5}, "extrinsic": {"baseline": 0.209}}))
     assert open_stereo(tmp_path)[0].baseline == 0.209
     camera.write_text("{")
-    wrong(lambda: open_stereo(tmp_path)[0], "ulm_000000_000019_camera.json", "intrinsic.fx")
+    refused(lambda: open_stereo(tmp_path)[0], "ulm_000000_000019_camera.json", "intrinsic.fx")
     camera.unlink()
-    wrong(lambda: open_stereo(tmp_path), "camera.json does not exist", kind=FileNotFoundError)
+    refused(lambda: open_stereo(tmp_path), "camera.json does not exist", kind=FileNotFoundError)

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from commands import command
 from PIL import Image
-from test_cli import run
+from commands import command, run
+from figures import check_file, check_pages
+from factories import Stopped, stop_after
 
+from advdepth_nb.study.collect import collect
 from advdepth_nb.metrics.registry import metric_of
 from advdepth_nb.systems.catalog import STUDIES
 from advdepth_nb.systems.catalog import experiment
@@ -34,10 +36,6 @@ def fields(worlds):
     return packed
 
 
-class StopAfter(Exception):
-    pass
-
-
 @pytest.mark.parametrize(
     "study, row", [("stereo", "full"), ("translate", "segment_l1_cgan"), ("translate", "segment_cross_entropy")]
 )
@@ -45,12 +43,8 @@ def test_stopped_and_resumed_is_the_same_bit_for_bit(fields, tmp_path, study, ro
     e = replace(experiment(row, study, "smoke"), epochs=3)
     train_run(e, fields, tmp_path / "whole", seed=3, device="cpu")
 
-    def die(fraction, text):
-        if fraction > 0.5:
-            raise StopAfter
-
-    with pytest.raises(StopAfter):
-        train_run(e, fields, tmp_path / "parts", seed=3, device="cpu", say=die)
+    with pytest.raises(Stopped):
+        train_run(e, fields, tmp_path / "parts", seed=3, device="cpu", say=stop_after(0.5))
     train_run(e, fields, tmp_path / "parts", seed=3, device="cpu")
     whole, parts = (load_model(tmp_path / f)[0].state_dict() for f in ("whole", "parts"))
     assert all(torch.equal(whole[k], parts[k]) for k in whole)
@@ -105,8 +99,10 @@ def test_a_stereo_study_from_command_to_report(fields, tmp_path):
     assert {"epe", "epe_width", "epe_range", "abs_rel", "bad3", "d1", "mse"} | depth == set(images["metric"])
     assert all("stereo" in metric_of(metric).systems for metric in images["metric"].unique())  # all are registered
     assert images["scene"].nunique() == 2 and images["image"].nunique() == 4
+    drawn = check_pages(SYSTEMS["stereo"].pages(collect(folder), {"": fields}, folder))
     for name in ("errors", "network", "views", "rows", "fig7", "curves"):
-        assert (folder / f"{name}.png").stat().st_size > 5000, name
+        check_file(folder / f"{name}.png")
+        assert name in (*drawn, "curves"), name
     text = (folder / "stereo.md").read_text()
     assert "Smoke run" in text and "9.28 %" in text and "it leaves open" in text
     assert "9.28 %" in json.dumps(json.loads((folder / "report.ipynb").read_text()))
@@ -132,7 +128,7 @@ def test_depth_is_scored_where_the_rig_is_known_and_only_there(fields):
 def test_a_classifier_is_judged_as_a_painter_is(fields):
     e, system = experiment("segment_majority_class", "translate", "smoke"), SYSTEMS["translation"]
     data = system.dataset(fields, "test", e)
-    e = replace(e, size=(32, 64), classes=4)  # half the data's: what is judged was resized
+    e = replace(e, size=(32, 64), num_classes=4)  # half the data's: what is judged was resized
     net = system.network(e).fit(system.dataset(fields, "train", e))
     [(_, judged)] = system.scores(net, e, data, 0, ["segment"])
     painted = paint(paint_with(net, e, data[0]["input"][None]), data.palette)
@@ -152,8 +148,12 @@ def test_a_translation_study_from_command_to_report(fields, tmp_path):
     coloured = pd.read_parquet(folder / "runs" / "colour_l1_cgan" / "seed=0" / "images.parquet")
     assert {"l1", "psnr", "ssim", "colour_distance", "mse"} == set(coloured["metric"])
     assert all("translation" in metric_of(m).systems for m in {*images["metric"], *coloured["metric"]})  # registered
+    drawn = check_pages(
+        SYSTEMS["translation"].pages(collect(folder), dict.fromkeys(("colour", "segment"), fields), folder)
+    )
     for name in ("fig5_colour", "fig5_segment", "scores_colour", "scores_segment", "classes", "network", "curves"):
-        assert (folder / f"{name}.png").stat().st_size > 5000, name
+        check_file(folder / f"{name}.png")
+        assert name in (*drawn, "curves"), name
     classes = pd.read_csv(folder / "classes.csv", index_col="row")
     stalk = images.query("metric == 'iou_stalk'")["value"].mean()
     assert (

@@ -9,6 +9,7 @@ import h5py
 import pandas as pd
 import pytest
 import torch
+from factories import Stopped, stop_after
 
 from advdepth_nb.systems.catalog import experiment
 from advdepth_nb.study.train import cost_of_a_step, hold_out, train_run
@@ -34,21 +35,13 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-class StopAfter(Exception):
-    pass
-
-
 @pytest.mark.parametrize("settings", [{}, {"adversary.objective": "wgangp"}], ids=["lsgan", "wgangp"])
 def test_stopped_and_resumed_is_the_same_bit_for_bit(packed, tmp_path, settings):
     e = replace(experiment("adv_ssim", scale="smoke", settings=settings), epochs=3)
     whole = train_run(e, packed, tmp_path / "whole", seed=3, device="cpu")
 
-    def die(fraction, text):
-        if fraction > 0.5:  # in the second epoch or at its end
-            raise StopAfter
-
-    with pytest.raises(StopAfter):
-        train_run(e, packed, tmp_path / "parts", seed=3, device="cpu", say=die)
+    with pytest.raises(Stopped):
+        train_run(e, packed, tmp_path / "parts", seed=3, device="cpu", say=stop_after(0.5))
     assert (tmp_path / "parts" / "checkpoint.pt").exists()
     resumed = train_run(e, packed, tmp_path / "parts", seed=3, device="cpu")
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
@@ -84,9 +77,9 @@ def test_a_checkpoint_of_another_experiment_is_not_resumed(packed, tmp_path):
     def die(fraction, text):
         calls.append(fraction)
         if fraction >= 0.5:
-            raise StopAfter
+            raise Stopped
 
-    with pytest.raises(StopAfter):
+    with pytest.raises(Stopped):
         train_run(e, packed, tmp_path / "a", device="cpu", say=die)
     other = replace(e, lr=2 * e.lr)
     budget = train_run(other, packed, tmp_path / "a", device="cpu")

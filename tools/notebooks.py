@@ -51,9 +51,10 @@ def notebooks(names: list[str] = []) -> list[Path]:  # noqa: B006
     return [p for p in paths if not names or name_of(p) in names]
 
 
-def is_module(path: Path) -> bool:
-    """Whether a notebook exports a module: those in numbered folders do."""
-    return bool(re.match(r"\d\d_", path.relative_to(NBS).parts[0]))
+def module_of(path: Path) -> Path | None:
+    """The module that a notebook exports, by its `default_exp`; None for a page."""
+    named = re.search(r"#\| default_exp ([\w.]+)", path.read_text(encoding="utf-8"))
+    return LIB / f"{named[1].replace('.', '/')}.py" if named else None
 
 
 def number_cells(notebook) -> None:
@@ -112,9 +113,8 @@ def build(names: list[str]) -> None:
         elif path.exists() and text.exists():  # edited in JupyterLab since
             write(clean(nbformat.read(path, as_version=4), keeps_outputs(path)), path)
             write_text([path])
-        if is_module(path):
+        if module := module_of(path):
             nb_export(path, lib_path=LIB)
-            module = (LIB / name_of(path)).with_suffix(".py")
             module.write_text(formatted(module.read_text(encoding="utf-8"), module), encoding="utf-8")
     if not names:
         _build_modidx(dest=LIB, nbs_path=NBS, skip_exists=False)

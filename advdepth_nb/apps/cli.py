@@ -126,14 +126,14 @@ def chosen_weights(
     return chosen
 
 
-# %% ../../nbs/95_apps/cli.ipynb #193f3ce8
+# %% ../../nbs/95_apps/cli.ipynb #5ca9d798
 def power_of(plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
     """Which verdicts a plan can reach, one dict a verdict and family, and a line for each family without a reference.
 
     A dict has `reference`, the rows `compared` with it, `seeds`, `verdict`, `reachable` and `why`. All families of a
     task are judged as the largest of them.
     """
-    from advdepth_nb.stats.crossed import reachable
+    from advdepth_nb.stats.crossed import power_analysis
     from advdepth_nb.systems.catalog import STUDIES
 
     study = STUDIES[plan.study]
@@ -149,7 +149,7 @@ def power_of(plan: Plan) -> tuple[list[dict[str, Any]], list[str]]:
         groups = [(reference, compared) for reference, compared in families if reference in rows]
         most = max((len(compared) for _, compared in groups), default=0)
         for reference, compared in groups:
-            for line in reachable(seeds, most, alpha=0.05 / len(groups)).to_dict("records"):
+            for line in power_analysis(seeds, most, alpha=0.05 / len(groups)).to_dict("records"):
                 power.append({"reference": reference, "compared": compared, "seeds": seeds, **line})
     return power, alone
 

@@ -11,7 +11,7 @@ import numpy as np
 __all__ = ["check_whole", "check_number", "check_view"]
 
 
-# %% ../../nbs/00_core/checks.ipynb #a8793e14
+# %% ../../nbs/00_core/checks.ipynb #2d88c8e0
 def check_whole(
     name: str,  # what the number is, for the message
     value: int,
@@ -22,6 +22,7 @@ def check_whole(
         raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
+# %% ../../nbs/00_core/checks.ipynb #5b678a46
 def check_number(
     name: str,  # what the number is, for the message
     value: float,

@@ -37,7 +37,7 @@ __all__ = [
     "difference_colors",
 ]
 
-# %% ../../nbs/00_core/colors.ipynb #5944af1f
+# %% ../../nbs/00_core/colors.ipynb #788fef74
 Palette = Mapping[str, tuple[int, int, int]]  # class name -> RGB, 0-255; a class's number is its place
 PALETTES: dict[str, Palette] = {
     "field": {"sky": (96, 136, 224), "soil": (88, 40, 40), "stalk": (255, 136, 56), "leaf": (72, 200, 64)},
@@ -63,6 +63,7 @@ def as_palette(
     return palette
 
 
+# %% ../../nbs/00_core/colors.ipynb #0760bc44
 def palette_colors(
     palette: str | Palette,
 ) -> Tensor:  # (K,3) uint8
@@ -70,7 +71,7 @@ def palette_colors(
     return torch.tensor(list(as_palette(palette).values()), dtype=torch.uint8)
 
 
-# %% ../../nbs/00_core/colors.ipynb #c9931385
+# %% ../../nbs/00_core/colors.ipynb #fb083feb
 def paint(
     labels: Tensor,  # (...,1,H,W) whole numbers below the number of classes
     palette: str | Palette,
@@ -79,6 +80,7 @@ def paint(
     return palette_colors(palette).to(labels.device)[labels.long().squeeze(-3)].movedim(-1, -3)
 
 
+# %% ../../nbs/00_core/colors.ipynb #513fdcd7
 def decode(
     picture: Tensor,  # (...,3,H,W) uint8, or floats 0-1
     palette: str | Palette,
@@ -90,7 +92,7 @@ def decode(
     return score.argmax(-3, keepdim=True).byte()
 
 
-# %% ../../nbs/00_core/colors.ipynb #e9873a13
+# %% ../../nbs/00_core/colors.ipynb #e4916ffb
 XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 
 
@@ -100,6 +102,7 @@ def _matrix(like: Tensor) -> Tensor:
     return (matrix / matrix.sum(1, keepdim=True)).to(like)
 
 
+# %% ../../nbs/00_core/colors.ipynb #25864175
 def srgb_to_linear(picture: Tensor) -> Tensor:
     """sRGB, 0-1, to linear light, 0-1."""
     return torch.where(picture <= 0.04045, picture / 12.92, ((picture.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4)
@@ -110,6 +113,7 @@ def linear_to_srgb(light: Tensor) -> Tensor:
     return torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
 
 
+# %% ../../nbs/00_core/colors.ipynb #9cc257fd
 def rgb_to_lab(
     picture: Tensor,  # (...,3,H,W) sRGB, 0-1
 ) -> Tensor:  # (...,3,H,W): L 0-100, a and b about -108 to 98
@@ -120,6 +124,7 @@ def rgb_to_lab(
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -3)
 
 
+# %% ../../nbs/00_core/colors.ipynb #603fc3e6
 def lab_to_rgb(
     lab: Tensor,  # (...,3,H,W)
 ) -> Tensor:  # (...,3,H,W) sRGB, 0-1
@@ -132,7 +137,7 @@ def lab_to_rgb(
     return linear_to_srgb(light.clamp(0, 1))
 
 
-# %% ../../nbs/00_core/colors.ipynb #7e64ddb3
+# %% ../../nbs/00_core/colors.ipynb #bbd316e2
 _LIGHT = srgb_to_linear(torch.arange(256, dtype=torch.float64) / 255).float()  # of each 8-bit code
 
 
@@ -140,12 +145,12 @@ def gray_of(
     picture: Tensor,  # (...,3,H,W) uint8
 ) -> Tensor:  # (...,1,H,W) uint8
     """The gray picture of the same luminance, hence of the same Lab lightness up to rounding."""
-    share = _matrix(_LIGHT)[1].to(picture.device)
-    light = (_LIGHT.to(picture.device)[picture.long()] * share.view(3, 1, 1)).sum(-3, keepdim=True)
+    weight = _matrix(_LIGHT)[1].to(picture.device)
+    light = (_LIGHT.to(picture.device)[picture.long()] * weight.view(3, 1, 1)).sum(-3, keepdim=True)
     return (255 * linear_to_srgb(light)).round().byte()
 
 
-# %% ../../nbs/00_core/colors.ipynb #6c6ef6e2
+# %% ../../nbs/00_core/colors.ipynb #7f615526
 def to_network(
     picture: Tensor,  # (B,C,H,W) uint8
 ) -> Tensor:  # (B,C,H,W) float32, -1 to 1
@@ -160,6 +165,7 @@ def from_network(
     return ((output.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
 
 
+# %% ../../nbs/00_core/colors.ipynb #83d2aa8c
 def lightness_to_network(
     picture: Tensor,  # (B,1,H,W) or (B,3,H,W) uint8
 ) -> Tensor:  # (B,1,H,W), -1 to 1
@@ -174,6 +180,7 @@ def chroma_to_network(
     return rgb_to_lab(picture.float() / 255)[:, 1:] / 110
 
 
+# %% ../../nbs/00_core/colors.ipynb #56f9b864
 def lab_from_network(
     lightness: Tensor,  # (B,1,H,W): the input, L/50 - 1
     chroma: Tensor,  # (B,2,H,W): the output, ab/110

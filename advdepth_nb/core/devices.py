@@ -15,7 +15,7 @@ import torch
 __all__ = ["pick_device", "check_precision", "forget_peak", "peak_resident_bytes"]
 
 
-# %% ../../nbs/00_core/devices.ipynb #beaca38c
+# %% ../../nbs/00_core/devices.ipynb #3f7ce5ba
 def pick_device(device: str = "auto") -> str:
     """Lightning's accelerator name; "auto" is CUDA where there is one. Refuses what this machine lacks."""
     if device == "auto":
@@ -29,6 +29,7 @@ def pick_device(device: str = "auto") -> str:
     return device
 
 
+# %% ../../nbs/00_core/devices.ipynb #ef3ea87b
 def check_precision(
     precision: str,  # of an experiment
     device: str,  # from `pick_device`

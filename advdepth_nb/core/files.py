@@ -20,10 +20,10 @@ import h5py
 from filelock import FileLock, Timeout
 
 # %% auto #0
-__all__ = ["write_atomically", "write_json", "sole_writer", "end_with_parent", "hdf5_file", "open_hdf5", "new_hdf5"]
+__all__ = ["write_atomically", "write_json", "sole_writer", "end_with_parent", "new_hdf5", "hdf5_file", "open_hdf5"]
 
 
-# %% ../../nbs/00_core/files.ipynb #8acfc727
+# %% ../../nbs/00_core/files.ipynb #d8891dd1
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; what is written under it becomes `path` when the block ends without an error."""
@@ -49,6 +49,7 @@ def _to_disk(path: Path, how: int) -> None:
         os.close(handle)
 
 
+# %% ../../nbs/00_core/files.ipynb #1177d037
 def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> Path:
     """Let `write` make a file under a temporary name beside `path`, then rename it to `path`."""
     path = Path(path)
@@ -57,6 +58,7 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> Path:
     return path
 
 
+# %% ../../nbs/00_core/files.ipynb #9dccbf16
 def write_json(path: Path | str, content: Any) -> Path:
     """Write `content` as indented JSON, atomically."""
     return write_atomically(path, lambda p: p.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8"))
@@ -94,7 +96,18 @@ def end_with_parent(_worker: int = 0) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-# %% ../../nbs/00_core/files.ipynb #cc9f8f20
+# %% ../../nbs/00_core/files.ipynb #474bc8fb
+@contextmanager
+def new_hdf5(path: Path | str) -> Iterator[h5py.File]:
+    """A new HDF5 file that appears under its name only when it is complete and on the disk."""
+    path = Path(path)
+    if blocking := [parent for parent in path.parents if parent.exists() and not parent.is_dir()]:
+        raise ValueError(f"{path} cannot be written: {blocking[0]} is a file, not a folder; choose another place")
+    with _appearing(path) as part, h5py.File(part, "w") as file:
+        yield file
+
+
+# %% ../../nbs/00_core/files.ipynb #e8d7d0db
 def _objects(group: h5py.Group, base: str, links: dict[str, h5py.SoftLink | h5py.ExternalLink], seen: set) -> Iterator:
     """Name and dataset of everything that hangs on hard links; the other links are gathered in `links`."""
     for key in group:
@@ -112,6 +125,7 @@ def _objects(group: h5py.Group, base: str, links: dict[str, h5py.SoftLink | h5py
             yield name, entry
 
 
+# %% ../../nbs/00_core/files.ipynb #ccf4ee1f
 @lru_cache(maxsize=4096)
 def _check_tree(path: Path, _state: tuple[int, ...]) -> None:
     """`ValueError` if anything in the file lies in another one, or nowhere; `_state` is that of the file looked at."""
@@ -133,6 +147,7 @@ def _check_tree(path: Path, _state: tuple[int, ...]) -> None:
                 raise ValueError(f"{path}: {name} is a link to {link.path}, which is not there; copy the file again")
 
 
+# %% ../../nbs/00_core/files.ipynb #34fb81d8
 def hdf5_file(path: Path | str) -> h5py.File:
     """An HDF5 file for reading, checked as `open_hdf5` does it, for those who keep it open; `OSError` if it is none."""
     path = Path(path)
@@ -152,13 +167,3 @@ def open_hdf5(path: Path | str) -> Iterator[h5py.File]:
             yield file
     except OSError as error:
         raise ValueError(f"{path} cannot be read as HDF5 and may be truncated ({error}); copy it again") from error
-
-
-@contextmanager
-def new_hdf5(path: Path | str) -> Iterator[h5py.File]:
-    """A new HDF5 file that appears under its name only when it is complete and on the disk."""
-    path = Path(path)
-    if blocking := [parent for parent in path.parents if parent.exists() and not parent.is_dir()]:
-        raise ValueError(f"{path} cannot be written: {blocking[0]} is a file, not a folder; choose another place")
-    with _appearing(path) as part, h5py.File(part, "w") as file:
-        yield file

@@ -63,7 +63,7 @@ class Camera:
 NYU_CAMERA = Camera(518.85790117, 519.46961112, 325.58244941, 253.73616633, 480, 640)
 
 
-# %% ../../nbs/00_core/geometry.ipynb #c6f9563b
+# %% ../../nbs/00_core/geometry.ipynb #cafa18bf
 def points_from_depth(
     depth: Tensor,  # (B,1,H,W) metres
     camera: Camera,
@@ -77,6 +77,7 @@ def points_from_depth(
     return depth * camera.rays(depth.device)
 
 
+# %% ../../nbs/00_core/geometry.ipynb #8e85cf7d
 def disparity_from_depth(
     depth: Tensor,  # metres; 0 = unknown
     focal: float,  # pixels of the image the disparity belongs to
@@ -107,7 +108,7 @@ def sobel(
     return gx, gy
 
 
-# %% ../../nbs/00_core/geometry.ipynb #7342dc41
+# %% ../../nbs/00_core/geometry.ipynb #9d04d7d9
 def gradient_normals(
     depth: Tensor,  # (B,1,H,W) metres
 ) -> Tensor:
@@ -116,6 +117,7 @@ def gradient_normals(
     return torch.cat([-gx, -gy, torch.ones_like(gx)], dim=1)
 
 
+# %% ../../nbs/00_core/geometry.ipynb #3039d9b4
 def surface_normals(
     depth: Tensor,  # (B,1,H,W) metres, > 0
     camera: Camera,
@@ -127,7 +129,7 @@ def surface_normals(
     return F.normalize(torch.linalg.cross(along_v, along_u, dim=1), dim=1, eps=1e-12)
 
 
-# %% ../../nbs/00_core/geometry.ipynb #615d464a
+# %% ../../nbs/00_core/geometry.ipynb #6a01d46f
 def in_frame(
     disparity: Tensor,  # (B,1,H,W) pixels
 ) -> Tensor:
@@ -136,6 +138,7 @@ def in_frame(
     return (x >= 0) & (x <= disparity.shape[-1] - 1)
 
 
+# %% ../../nbs/00_core/geometry.ipynb #9157d999
 def warp(
     image: Tensor,  # (B,C,H,W): the view to sample from
     disparity: Tensor,  # (B,1,H,W) pixels of the view to be made
@@ -154,7 +157,7 @@ def warp(
     return F.grid_sample(image, grid, mode="bilinear", padding_mode=outside, align_corners=True)
 
 
-# %% ../../nbs/00_core/geometry.ipynb #e8b6f882
+# %% ../../nbs/00_core/geometry.ipynb #b2b879e2
 def whole_windows(
     mask: Tensor,  # (B,1,H,W) bool
     size: int,  # odd, pixels
@@ -164,6 +167,7 @@ def whole_windows(
     return holes == 0
 
 
+# %% ../../nbs/00_core/geometry.ipynb #c86b38ea
 def masked_mean(
     values: Tensor,  # (B,C,H,W)
     mask: Tensor | None,  # (B,1,H,W) bool, or None for all

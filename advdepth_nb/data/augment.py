@@ -21,7 +21,7 @@ __all__ = [
     "draw",
     "crop_grid",
     "place",
-    "recolour",
+    "color_jitter",
     "eight_bit",
     "resize_depth",
     "resize_image",
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/20_data/augment.ipynb #e61ce208
+# %% ../../nbs/20_data/augment.ipynb #f9d157e5
 @dataclass(frozen=True)
 class Augment:
     """The training transforms of Hu et al. 2019; sizes are (H,W)."""
@@ -67,6 +67,7 @@ class Augment:
         return replace(self, frame=(height, width), crop=(2 * target[0], 2 * target[1]), target=target)
 
 
+# %% ../../nbs/20_data/augment.ipynb #32375cba
 AUGMENT = {
     "report": Augment(),
     "hu2019": Augment(closed=False),
@@ -133,21 +134,21 @@ def place(
     return image, F.grid_sample(depth, grid, mode="nearest", align_corners=False) * inside
 
 
-# %% ../../nbs/20_data/augment.ipynb #8e535eba
+# %% ../../nbs/20_data/augment.ipynb #4666ebb7
 # Eigenvalues and eigenvectors (columns) of ImageNet's colours (Krizhevsky et al. 2012), for RGB in 0-1.
 _EIGENVALUES = (0.2175, 0.0188, 0.0045)
 _EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
-_GREY = (0.299, 0.587, 0.114)
+_GRAY = (0.299, 0.587, 0.114)
 
 
-def recolour(
+def color_jitter(
     image: Tensor,  # (B,3,H,W), 0-1
     lighting: Tensor,  # (B,3)
     jitter: Tensor,  # (B,3): brightness, contrast, saturation
 ) -> Tensor:
     """Lighting, then colour jitter without clamping, `(B,3,H,W)` roughly in 0-1."""
     lighting, jitter = lighting.to(image), jitter.to(image)
-    grey, vectors = image.new_tensor(_GREY), image.new_tensor(_EIGENVECTORS)
+    grey, vectors = image.new_tensor(_GRAY), image.new_tensor(_EIGENVECTORS)
     shift = lighting * image.new_tensor(_EIGENVALUES) @ vectors.T  # (B,3)
     mean = (image.mean((2, 3)) + shift) @ grey  # (B,) the grey level after lighting
     b, c, s = (jitter[:, k, None, None] for k in range(3))
@@ -157,7 +158,7 @@ def recolour(
     return torch.baddbmm(offset, matrix, image.flatten(2)).view_as(image)
 
 
-# %% ../../nbs/20_data/augment.ipynb #f1f14a2f
+# %% ../../nbs/20_data/augment.ipynb #a7a0e181
 def eight_bit(
     pictures: Tensor,
     name: str,  # of the argument, for the message
@@ -176,6 +177,7 @@ def eight_bit(
     return pictures
 
 
+# %% ../../nbs/20_data/augment.ipynb #42eb5c74
 def resize_depth(
     depth: Tensor,  # (B,1,H,W) metres
     size: tuple[int, int],
@@ -201,6 +203,7 @@ def resize_image(
     return TF.resize(image, list(size), antialias=True).float() / 255
 
 
+# %% ../../nbs/20_data/augment.ipynb #5f6a89ea
 def train_batch(
     image: Tensor,  # (B,3,H,W) uint8
     depth: Tensor,  # (B,1,H,W) metres, 0 = unknown
@@ -220,9 +223,10 @@ def train_batch(
     image, depth = place(image, depth, augment, chance)
     depth = resize_depth(depth, augment.target, augment.target_filter)
     mask = depth > 0 if augment.closed else torch.ones_like(depth, dtype=torch.bool)
-    return recolour(image, chance.lighting, chance.jitter), depth, mask
+    return color_jitter(image, chance.lighting, chance.jitter), depth, mask
 
 
+# %% ../../nbs/20_data/augment.ipynb #d00c81de
 def eval_frame(
     image: Tensor,  # (B,3,H,W) uint8
     depth: Tensor,  # (B,1,H,W) metres, 0 = unknown
@@ -241,19 +245,19 @@ def eval_frame(
     return image, depth, depth > 0
 
 
-# %% ../../nbs/20_data/augment.ipynb #f6b21fad
+# %% ../../nbs/20_data/augment.ipynb #50d636e4
 @dataclass(frozen=True)
 class StereoAugment:
     """The training transforms of monodepth (Godard et al. 2017, `augment_image_pair`)."""
 
     flip: float = 0.5  # probability of mirroring both views and exchanging them
-    colour: float = 0.5  # probability of the three steps below
+    color: float = 0.5  # probability of the three steps below
     gamma: tuple[float, float] = (0.8, 1.2)  # exponent, uniform
     brightness: tuple[float, float] = (0.5, 2.0)  # factor, uniform
     channel: tuple[float, float] = (0.8, 1.2)  # factor of each channel, uniform
 
     def __post_init__(self) -> None:
-        for field in ("flip", "colour"):
+        for field in ("flip", "color"):
             if not 0 <= getattr(self, field) <= 1:
                 raise ValueError(f"{field} must be a probability between 0 and 1, not {getattr(self, field)}")
         for field in ("gamma", "brightness", "channel"):
@@ -262,10 +266,11 @@ class StereoAugment:
                 raise ValueError(f"{field} must be (low, high) with 0 < low <= high, not {(low, high)}")
 
 
+# %% ../../nbs/20_data/augment.ipynb #2e85e987
 STEREO_AUGMENT = {
     "stereo_gan": StereoAugment(),
-    "flip": StereoAugment(colour=0.0),  # for a few minutes of training, which colours that change only make harder
-    "none": StereoAugment(flip=0.0, colour=0.0),
+    "flip": StereoAugment(color=0.0),  # for a few minutes of training, which colours that change only make harder
+    "none": StereoAugment(flip=0.0, color=0.0),
 }
 
 
@@ -280,7 +285,7 @@ def stereo_batch(
         raise ValueError(f"left is {tuple(left.shape)} but right {tuple(right.shape)}: views of a pair have one size")
     chance = torch.rand(len(left), 7, generator=generator)
     both = torch.stack([left, right], 1).float() / 255  # (B,2,3,H,W)
-    turned, coloured = chance[:, 0] < settings.flip, chance[:, 1] < settings.colour
+    turned, coloured = chance[:, 0] < settings.flip, chance[:, 1] < settings.color
     for i in turned.nonzero().flatten().tolist():
         both[i] = both[i].flip(0, -1)
 
@@ -296,7 +301,7 @@ def stereo_batch(
     return both[:, 0], both[:, 1]
 
 
-# %% ../../nbs/20_data/augment.ipynb #e219d69b
+# %% ../../nbs/20_data/augment.ipynb #aef49944
 @dataclass(frozen=True)
 class PairAugment:
     """The training transforms of pix2pix (Isola et al. 2017); sizes are (H,W), None = that of the batch."""
@@ -322,6 +327,7 @@ class PairAugment:
 PAIR_AUGMENT = {"pix2pix": PairAugment(), "none": PairAugment(load=None, crop=None, flip=0.0)}
 
 
+# %% ../../nbs/20_data/augment.ipynb #49c7f1b5
 def pair_batch(
     inputs: Tensor,  # (B,1 or 3,H,W) uint8
     targets: Tensor,  # (B,1 or 3,H,W) uint8

@@ -37,7 +37,7 @@ __all__ = [
     "Frame",
     "known_metres",
     "DepthSource",
-    "read_colour",
+    "read_color",
     "read_depth_image",
     "open_source",
     "write_depth",
@@ -45,7 +45,7 @@ __all__ = [
     "PackedDepth",
 ]
 
-# %% ../../nbs/20_data/nyu.ipynb #2d642796
+# %% ../../nbs/20_data/nyu.ipynb #08eb81a6
 NYU_CAP = 10.0  # metres: the working range of NYU Depth v2
 LARGEST = 65.535  # metres: what 16 bits of millimetres can say
 
@@ -63,6 +63,7 @@ class Frame:
     cap: float  # metres: the working range of the source
 
 
+# %% ../../nbs/20_data/nyu.ipynb #e6e38b0e
 def known_metres(depth: np.ndarray, where: str) -> np.ndarray:
     """Depth as float32 metres: NaN and infinity become 0 = unknown; below 0 or beyond 65.535 m is refused."""
     depth = np.where(np.isfinite(depth), depth, 0).astype(np.float32)
@@ -98,8 +99,8 @@ class DepthSource(Source):
         return Frame(image, known_metres(depth, where), sample.scene, sample.name, sample.split, quantum, cap)
 
 
-# %% ../../nbs/20_data/nyu.ipynb #6908b3cd
-def read_colour(path: Path, where: str = "") -> np.ndarray:
+# %% ../../nbs/20_data/nyu.ipynb #de387af1
+def read_color(path: Path, where: str = "") -> np.ndarray:
     """An 8-bit RGB picture, `(H,W,3)` uint8; `where` opens the error message (a csv's name and line, say)."""
     where = f"{where}: {path}" if where else str(path)
     try:
@@ -114,6 +115,7 @@ def read_colour(path: Path, where: str = "") -> np.ndarray:
     return pixels
 
 
+# %% ../../nbs/20_data/nyu.ipynb #64e02f17
 def _read_pgm(path: Path) -> np.ndarray:
     data = path.read_bytes()
     header = re.match(rb"P5\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s", data)
@@ -127,6 +129,7 @@ def _read_pgm(path: Path) -> np.ndarray:
     return pixels.astype(kind.newbyteorder("="))
 
 
+# %% ../../nbs/20_data/nyu.ipynb #9c30f94c
 def read_depth_image(
     path: Path,
     bits: int,  # 8 or 16: what the layout promises
@@ -153,7 +156,7 @@ def read_depth_image(
     return pixels.astype(np.uint8 if bits == 8 else np.uint16)
 
 
-# %% ../../nbs/20_data/nyu.ipynb #58d57197
+# %% ../../nbs/20_data/nyu.ipynb #e08e381b
 OFFICIAL_TEST = 654  # images of the official test split of NYU Depth v2
 
 
@@ -168,10 +171,11 @@ def _read_hu(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float]:
     (image, depth, role), line = record.where, record.listed
     if role == "train":
         step = NYU_CAP / 255
-        return read_colour(image, line), read_depth_image(depth, 8, line) * np.float32(step), step, NYU_CAP
-    return read_colour(image, line), read_depth_image(depth, 16, line) / np.float32(1000), 0.001, NYU_CAP
+        return read_color(image, line), read_depth_image(depth, 8, line) * np.float32(step), step, NYU_CAP
+    return read_color(image, line), read_depth_image(depth, 16, line) / np.float32(1000), 0.001, NYU_CAP
 
 
+# %% ../../nbs/20_data/nyu.ipynb #b55fc6a4
 def _hu_records(listing: Path) -> list[Sample]:
     split = "train" if "train" in listing.stem else "test" if "test" in listing.stem else None
     if split is None:
@@ -198,13 +202,14 @@ def _hu_records(listing: Path) -> list[Sample]:
     return records
 
 
+# %% ../../nbs/20_data/nyu.ipynb #ff7e4691
 def _open_hu(listings: Sequence[Path], root: Path) -> DepthSource:
     records = [record for listing in listings for record in _hu_records(listing)]
     _warn_unless_official(records, root)
     return DepthSource("Hu et al.'s csv (8-bit training depth, 16-bit test depth)", root, tuple(records), _read_hu)
 
 
-# %% ../../nbs/20_data/nyu.ipynb #89e51fea
+# %% ../../nbs/20_data/nyu.ipynb #3cd94778
 def _field(file: h5py.File, name: str) -> h5py.Dataset:
     if name not in file:
         raise ValueError(f"{file.filename} has no field {name!r}; it has {', '.join(sorted(file)) or 'none'}")
@@ -219,6 +224,7 @@ def _read_mat(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float]:
         return file["images"][index].transpose(2, 1, 0), file[field][index].T, 0.0, NYU_CAP
 
 
+# %% ../../nbs/20_data/nyu.ipynb #c043ae8f
 def _mat_splits(splits: Path, count: int, path: Path) -> dict[str, list[int]]:
     """Indices from 0 of the train and test images."""
     if not splits.is_file():
@@ -236,6 +242,7 @@ def _mat_splits(splits: Path, count: int, path: Path) -> dict[str, list[int]]:
     return indices
 
 
+# %% ../../nbs/20_data/nyu.ipynb #da9478f6
 def _open_mat(path: Path, splits: Path | None, raw: bool) -> DepthSource:
     field = "rawDepths" if raw else "depths"
     with open_hdf5(path) as file:
@@ -264,7 +271,7 @@ def _open_mat(path: Path, splits: Path | None, raw: bool) -> DepthSource:
     return DepthSource(f"the labelled NYU Depth v2 .mat ({kind})", path, tuple(records), _read_mat)
 
 
-# %% ../../nbs/20_data/nyu.ipynb #9e063e1e
+# %% ../../nbs/20_data/nyu.ipynb #8945a5e6
 def _read_frame_h5(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float]:
     (path,) = record.where
     with open_hdf5(path) as file:
@@ -277,6 +284,7 @@ def _read_frame_h5(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float
     return image.transpose(1, 2, 0), depth, 0.0, NYU_CAP
 
 
+# %% ../../nbs/20_data/nyu.ipynb #85851de9
 def _open_frames_h5(root: Path) -> DepthSource:
     records = []
     for folder, split in (("train", "train"), ("val", "test")):
@@ -289,8 +297,8 @@ def _open_frames_h5(root: Path) -> DepthSource:
     return DepthSource("Ma and Karaman's .h5 per frame (float metres)", root, tuple(records), _read_frame_h5)
 
 
-# %% ../../nbs/20_data/nyu.ipynb #98fbae2a
-_COLOUR = re.compile(r"(?:rgb|colou?rs?|image|r)[_-](?P<a>.+)|(?P<b>.+)[_-](?:rgb|colou?rs?|image)", re.I)
+# %% ../../nbs/20_data/nyu.ipynb #e844f1dc
+_COLOR = re.compile(r"(?:rgb|colou?rs?|image|r)[_-](?P<a>.+)|(?P<b>.+)[_-](?:rgb|colou?rs?|image)", re.I)
 _DEPTH = re.compile(r"(?:sync_depth|depth|d)[_-](?P<a>.+)|(?P<b>.+)[_-]depth", re.I)
 
 
@@ -311,15 +319,16 @@ def _one_each(found: dict[tuple[Path, str], list[Path]], what: str) -> dict[tupl
     return {key: file for key, (file,) in found.items()}
 
 
+# %% ../../nbs/20_data/nyu.ipynb #e0b5c0db
 def _read_raw(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float]:
     image, depth = record.where
-    return read_colour(image), read_depth_image(depth, 16) / np.float32(1000), 0.001, NYU_CAP
+    return read_color(image), read_depth_image(depth, 16) / np.float32(1000), 0.001, NYU_CAP
 
 
 def _open_raw(root: Path) -> DepthSource | None:
     files = sorted(f for f in root.rglob("*") if f.is_file())
     depths = _matching(files, _DEPTH, {".png", ".pgm"})
-    colours = _matching(files, _COLOUR, {".png", ".jpg", ".jpeg", ".ppm"})
+    colours = _matching(files, _COLOR, {".png", ".jpg", ".jpeg", ".ppm"})
     if not colours or not depths:
         return None
     colours, depths = _one_each(colours, "pictures"), _one_each(depths, "depth maps")
@@ -335,6 +344,49 @@ def _open_raw(root: Path) -> DepthSource | None:
         pair = colours[folder, number], depths[folder, number]
         records.append(Sample(scene, f"{scene}/{number}", split, pair, str(pair[0])))
     return DepthSource("a folder of raw frames (16-bit millimetres with holes)", root, tuple(records), _read_raw)
+
+
+# %% ../../nbs/20_data/nyu.ipynb #4d87db39
+def _packed_split(file: h5py.File, split: str) -> h5py.Group:
+    """One split of a packed file, refused unless all its fields are there and fit together."""
+    names = ("rgb", "depth_mm", "scene", "image", "quantum", "cap")
+    group, where = split_of(file, split, names), f"{file.filename}: the {split} split"
+    fields = {name: group[name] for name in names}
+    count, depth = fields["image"].size, fields["depth_mm"]
+    sides = depth.shape[1:] if depth.ndim == 3 else ("H", "W")
+    expected = {"rgb": ((count, 3, *sides), "uint8"), "depth_mm": ((count, *sides), "uint16")}
+    expected |= {"scene": ((count,), "text"), "image": ((count,), "text")}
+    expected |= {"quantum": ((count,), "float32"), "cap": ((count,), "float32")}
+    for name, (shape, kind) in expected.items():
+        field = fields[name]
+        found = field.shape, "text" if h5py.check_string_dtype(field.dtype) else str(field.dtype)
+        if found != (shape, kind):
+            raise ValueError(
+                f"{where}: {name!r} is {found[0]} {found[1]}, but {shape} {kind} is expected; pack its data set again"
+            )
+    if not count:
+        raise ValueError(f"{where} holds no images; pack its data set again")
+    return group
+
+
+# %% ../../nbs/20_data/nyu.ipynb #9655b808
+def _read_packed(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float]:
+    path, split, index = record.where
+    with open_hdf5(path) as file:
+        group = file[split]
+        image, depth = group["rgb"][index].transpose(1, 2, 0), group["depth_mm"][index] / np.float32(1000)
+        return image, depth, float(group["quantum"][index]), float(group["cap"][index])
+
+
+def _open_packed(path: Path, file: h5py.File) -> DepthSource:
+    groups = {split: _packed_split(file, split) for split in ("train", "test") if split in file}
+    records = [
+        Sample(scene, name, split, (path, split, i))
+        for split, group in groups.items()
+        for i, (scene, name) in enumerate(zip(group["scene"].asstr(), group["image"].asstr()))
+    ]
+    layout, division = (attribute(file, str(path), name) for name in ("layout", "division"))
+    return DepthSource(layout, path, tuple(records), _read_packed, division)
 
 
 # %% ../../nbs/20_data/nyu.ipynb #f4e24262
@@ -396,50 +448,7 @@ def _open_folder(path: Path, splits: Path | None, raw: bool) -> DepthSource:
     raise UnknownLayout(f"{path} holds no known layout: looked for {', '.join(LAYOUTS)}", LAYOUTS)
 
 
-# %% ../../nbs/20_data/nyu.ipynb #4d87db39
-def _packed_split(file: h5py.File, split: str) -> h5py.Group:
-    """One split of a packed file, refused unless all its fields are there and fit together."""
-    names = ("rgb", "depth_mm", "scene", "image", "quantum", "cap")
-    group, where = split_of(file, split, names), f"{file.filename}: the {split} split"
-    fields = {name: group[name] for name in names}
-    count, depth = fields["image"].size, fields["depth_mm"]
-    sides = depth.shape[1:] if depth.ndim == 3 else ("H", "W")
-    expected = {"rgb": ((count, 3, *sides), "uint8"), "depth_mm": ((count, *sides), "uint16")}
-    expected |= {"scene": ((count,), "text"), "image": ((count,), "text")}
-    expected |= {"quantum": ((count,), "float32"), "cap": ((count,), "float32")}
-    for name, (shape, kind) in expected.items():
-        field = fields[name]
-        found = field.shape, "text" if h5py.check_string_dtype(field.dtype) else str(field.dtype)
-        if found != (shape, kind):
-            raise ValueError(
-                f"{where}: {name!r} is {found[0]} {found[1]}, but {shape} {kind} is expected; pack its data set again"
-            )
-    if not count:
-        raise ValueError(f"{where} holds no images; pack its data set again")
-    return group
-
-
-# %% ../../nbs/20_data/nyu.ipynb #9655b808
-def _read_packed(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float]:
-    path, split, index = record.where
-    with open_hdf5(path) as file:
-        group = file[split]
-        image, depth = group["rgb"][index].transpose(1, 2, 0), group["depth_mm"][index] / np.float32(1000)
-        return image, depth, float(group["quantum"][index]), float(group["cap"][index])
-
-
-def _open_packed(path: Path, file: h5py.File) -> DepthSource:
-    groups = {split: _packed_split(file, split) for split in ("train", "test") if split in file}
-    records = [
-        Sample(scene, name, split, (path, split, i))
-        for split, group in groups.items()
-        for i, (scene, name) in enumerate(zip(group["scene"].asstr(), group["image"].asstr()))
-    ]
-    layout, division = (attribute(file, str(path), name) for name in ("layout", "division"))
-    return DepthSource(layout, path, tuple(records), _read_packed, division)
-
-
-# %% ../../nbs/20_data/nyu.ipynb #adabec8d
+# %% ../../nbs/20_data/nyu.ipynb #ebe18d50
 def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
     """RGB bilinear with antialiasing, depth nearest."""
     height, width = size
@@ -448,6 +457,7 @@ def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
     return replace(frame, image=np.asarray(image), depth=np.asarray(depth))
 
 
+# %% ../../nbs/20_data/nyu.ipynb #f34fe9f4
 def write_depth(group: h5py.Group, frames: Iterable[Frame], count: int, scenes_known: bool) -> None:
     """Write `count` frames of one size into a split of a packed file."""
     unknown = 0
@@ -465,6 +475,7 @@ def write_depth(group: h5py.Group, frames: Iterable[Frame], count: int, scenes_k
     group.attrs.update(scenes_known=scenes_known, unknown=unknown / (count * height * width))
 
 
+# %% ../../nbs/20_data/nyu.ipynb #6bb4900d
 def pack(
     source: DepthSource | str | Path,
     out: str | Path,

@@ -33,18 +33,18 @@ __all__ = [
     "check_split",
     "lacks_split",
     "check_size",
-    "Packed",
-    "digest_of",
     "check_absent",
     "new_packed",
+    "Packed",
     "write_split",
+    "digest_of",
     "progress_bar",
     "attribute",
     "split_of",
     "PackedDataset",
 ]
 
-# %% ../../nbs/20_data/packed.ipynb #36f03571
+# %% ../../nbs/20_data/packed.ipynb #911db7c2
 DATA_FORMAT = 2  # of the packed files that are written; all up to it are read
 SPLITS = ("train", "test", "watch")  # the last one in the files of rendered worlds only, see `world_splits`
 
@@ -62,6 +62,7 @@ def data_format_of(
     return found
 
 
+# %% ../../nbs/20_data/packed.ipynb #2f4b58e7
 def check_split(split: str) -> None:
     """Refuse what is no split of a packed file."""
     if split not in SPLITS:
@@ -76,6 +77,7 @@ def lacks_split(path: Path, split: str) -> ValueError:
     )
 
 
+# %% ../../nbs/20_data/packed.ipynb #fa8dbaff
 def check_size(name: str, size: tuple[int, int]) -> None:
     """`ValueError` unless this is a height and a width."""
     if not isinstance(size, tuple | list) or len(size) != 2:
@@ -84,34 +86,14 @@ def check_size(name: str, size: tuple[int, int]) -> None:
     check_whole(f"the width in {name}", size[1], 1)
 
 
-# %% ../../nbs/20_data/packed.ipynb #2741c048
-SQUEEZE = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-
-
-@dataclass(frozen=True)
-class Packed:
-    """One frame as it is written: whose it is, its pixels, and its numbers."""
-
-    scene: str
-    name: str
-    arrays: Mapping[str, np.ndarray]  # field -> values of this frame, of the type they are stored in
-    numbers: Mapping[str, float] = field(default_factory=dict)  # field -> value of this frame
-
-
-def digest_of(source: Source) -> str:
-    """What a source holds, see `identity`; of a packed file, what that was packed from; "" for one in memory."""
-    if source.packed:
-        with open_hdf5(source.root) as file:
-            return str(file.attrs.get("source_digest", ""))
-    return identity(source.root) if Path(source.root).exists() else ""
-
-
+# %% ../../nbs/20_data/packed.ipynb #9cf17cfd
 def check_absent(out: Path) -> None:
     """`ValueError` if there is a file already: others may be reading it."""
     if out.exists():
         raise ValueError(f"{out} already exists; delete it or choose another name")
 
 
+# %% ../../nbs/20_data/packed.ipynb #43bbf8b0
 @contextmanager
 def new_packed(
     out: Path,
@@ -127,6 +109,20 @@ def new_packed(
         if source_digest:
             file.attrs["source_digest"] = source_digest
         yield file
+
+
+# %% ../../nbs/20_data/packed.ipynb #d79e4981
+SQUEEZE = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One frame as it is written: whose it is, its pixels, and its numbers."""
+
+    scene: str
+    name: str
+    arrays: Mapping[str, np.ndarray]  # field -> values of this frame, of the type they are stored in
+    numbers: Mapping[str, float] = field(default_factory=dict)  # field -> value of this frame
 
 
 def write_split(
@@ -164,12 +160,22 @@ def write_split(
     return size
 
 
+# %% ../../nbs/20_data/packed.ipynb #e197801c
+def digest_of(source: Source) -> str:
+    """What a source holds, see `identity`; of a packed file, what that was packed from; "" for one in memory."""
+    if source.packed:
+        with open_hdf5(source.root) as file:
+            return str(file.attrs.get("source_digest", ""))
+    return identity(source.root) if Path(source.root).exists() else ""
+
+
+# %% ../../nbs/20_data/packed.ipynb #a9cff805
 def progress_bar(items: Iterable, what: str, shown: bool, unit: str = "image") -> Iterable:
     """The same items, with a bar on the terminal that counts them."""
     return tqdm(items, desc=what, unit=unit, disable=not shown)
 
 
-# %% ../../nbs/20_data/packed.ipynb #8ad50610
+# %% ../../nbs/20_data/packed.ipynb #9245511c
 def attribute(owner: h5py.Group, where: str, name: str) -> Any:
     """An attribute of a packed file, or of one of its splits; `ValueError` if it is not there."""
     if name not in owner.attrs:
@@ -177,6 +183,7 @@ def attribute(owner: h5py.Group, where: str, name: str) -> Any:
     return owner.attrs[name]
 
 
+# %% ../../nbs/20_data/packed.ipynb #f106118e
 def split_of(
     file: h5py.File,
     split: str,

@@ -33,7 +33,7 @@ __all__ = [
     "IN_PYTHON",
     "TASKS",
     "LAYOUTS",
-    "MOST_COLOURS",
+    "MOST_COLORS",
     "PAIRS_FORMAT",
     "FITS",
     "read_picture",
@@ -48,7 +48,7 @@ __all__ = [
     "PackedPairs",
 ]
 
-# %% ../../nbs/20_data/pairs.ipynb #fb5093f3
+# %% ../../nbs/20_data/pairs.ipynb #f76043ae
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
@@ -61,7 +61,7 @@ def read_picture(
         with Image.open(path) as file:
             picture = ImageOps.exif_transpose(file)
             mode = picture.mode
-            if mode in ("P", "PA") and _grey_palette(picture, whole=not indices):
+            if mode in ("P", "PA") and _gray_palette(picture, whole=not indices):
                 mode = "L"
             wanted = "L" if mode in ("1", "L", "LA") else "P" if indices and mode == "P" else "RGB"
             pixels = np.asarray(picture if picture.mode == wanted else picture.convert(wanted))
@@ -74,7 +74,7 @@ def read_picture(
     return pixels
 
 
-def _grey_palette(picture: Image.Image, whole: bool) -> bool:
+def _gray_palette(picture: Image.Image, whole: bool) -> bool:
     """Whether its palette is grey: all of it, or the entries that this picture uses."""
     entries = np.array(picture.getpalette("RGB")).reshape(-1, 3)
     if not whole:
@@ -82,6 +82,7 @@ def _grey_palette(picture: Image.Image, whole: bool) -> bool:
     return bool((entries == entries[:, :1]).all())
 
 
+# %% ../../nbs/20_data/pairs.ipynb #21f01f87
 def has_color(
     picture: np.ndarray,  # (H,W,3) or (H,W) uint8
 ) -> bool:
@@ -89,7 +90,7 @@ def has_color(
     return picture.ndim == 3 and int((picture.max(-1) - picture.min(-1)).max()) > 2
 
 
-# %% ../../nbs/20_data/pairs.ipynb #bed2bb3b
+# %% ../../nbs/20_data/pairs.ipynb #02b51f57
 SOFT = 0.05  # share of pixels that may lie between the classes
 IN_PYTHON = (
     "in Python, pack_pairs(path, 'packed.h5', task='segment', palette={name: (red, green, blue), ...}), and packed.h5 "
@@ -120,6 +121,7 @@ def labels_of_values(
     return values
 
 
+# %% ../../nbs/20_data/pairs.ipynb #9a3fde37
 def labels_of_colors(
     picture: np.ndarray,  # (H,W,3) uint8
     palette: Palette,
@@ -182,7 +184,7 @@ class PairSource(Source):
         return Pair(given, target, labels, sample.scene, sample.name, sample.split)
 
 
-# %% ../../nbs/20_data/pairs.ipynb #adbf147d
+# %% ../../nbs/20_data/pairs.ipynb #418634fc
 def _pictures(folder: Path) -> dict[str, Path]:
     """The pictures of one folder by the stem of their name."""
     found: dict[str, Path] = {}
@@ -208,6 +210,7 @@ def _partners(first: Path, second: Path) -> list[tuple[str, Path, Path]]:
     return [(name, a[name], b[name]) for name in a]
 
 
+# %% ../../nbs/20_data/pairs.ipynb #aaae9c97
 def _two_folders(root: Path, first: str, second: str) -> list[tuple[str | None, str, Path, Path]]:
     """Split, name and both files of each pair; no split where the folders name none."""
     forms = ("{part}/{side}", "{side}/{part}", "{part}{side}")
@@ -229,6 +232,7 @@ def _has(root: Path, *sides: str) -> bool:
     return any((root / name).is_dir() for name in [*sides, *below])
 
 
+# %% ../../nbs/20_data/pairs.ipynb #2559d4d6
 def _one_folder(root: Path) -> list[tuple[str | None, str, Path]]:
     """Split, name and file of each picture at any depth; `test` or `val` in its path says test, `train` says train."""
     files = [p for p in root.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES and p.name[0] != "."]
@@ -248,7 +252,7 @@ def _one_folder(root: Path) -> list[tuple[str | None, str, Path]]:
     return found
 
 
-# %% ../../nbs/20_data/pairs.ipynb #e00752a0
+# %% ../../nbs/20_data/pairs.ipynb #c5d89a27
 def _beside(record: Sample, side: int) -> np.ndarray:
     picture = read_picture(record.where[0])
     half = picture.shape[1] // 2
@@ -259,7 +263,8 @@ def _file(record: Sample, side: int) -> np.ndarray:
     return read_picture(record.where[side])
 
 
-def _to_colour(record: Sample, part: Callable[[Sample, int], np.ndarray], given: int | None, wanted: int):
+# %% ../../nbs/20_data/pairs.ipynb #fda2fab3
+def _to_color(record: Sample, part: Callable[[Sample, int], np.ndarray], given: int | None, wanted: int):
     """Grey input (None: to be made) and coloured target."""
     target = part(record, wanted)
     if not has_color(target):
@@ -278,6 +283,7 @@ def _to_colour(record: Sample, part: Callable[[Sample, int], np.ndarray], given:
     return grey if grey.ndim == 2 else grey[..., 1], target
 
 
+# %% ../../nbs/20_data/pairs.ipynb #5a9e6491
 def _to_classes(record: Sample, part, given: int, wanted: int, palette: Palette, black_and_white: bool):
     """Photograph and labels."""
     picture, where = part(record, wanted), str(record.where[wanted])
@@ -289,6 +295,7 @@ def _to_classes(record: Sample, part, given: int, wanted: int, palette: Palette,
     return photo if photo.ndim == 3 else np.repeat(photo[..., None], 3, 2), labels
 
 
+# %% ../../nbs/20_data/pairs.ipynb #f6775766
 def read_mask(
     path: Path,
 ) -> np.ndarray:  # (H,W) uint8
@@ -306,8 +313,8 @@ def _mask(record: Sample, side: int) -> np.ndarray:
     return read_picture(record.where[0]) if side == 0 else read_mask(record.where[1])
 
 
-# %% ../../nbs/20_data/pairs.ipynb #5a03d52d
-MOST_COLOURS = 16  # classes that are found by their colours alone
+# %% ../../nbs/20_data/pairs.ipynb #30a904e1
+MOST_COLORS = 16  # classes that are found by their colours alone
 
 
 def _find_palette(pictures: Iterable[tuple[Path, np.ndarray]]) -> Palette:
@@ -318,9 +325,9 @@ def _find_palette(pictures: Iterable[tuple[Path, np.ndarray]]) -> Palette:
             return PALETTES["mask"]
         r, g, b = (picture[..., k].astype(np.int64) for k in range(3))
         found |= {*np.unique((r << 16) + (g << 8) + b).tolist()}
-        if len(found) > MOST_COLOURS:
+        if len(found) > MOST_COLORS:
             raise ValueError(
-                f"{path}: more than {MOST_COLOURS} colours (is it a JPEG, or a photograph?), so they cannot be the "
+                f"{path}: more than {MOST_COLORS} colours (is it a JPEG, or a photograph?), so they cannot be the "
                 f"classes; give the palette of the classes: {IN_PYTHON}"
             )
     if len(found) < 2:
@@ -330,6 +337,7 @@ def _find_palette(pictures: Iterable[tuple[Path, np.ndarray]]) -> Palette:
     return {f"#{c:06x}": (c >> 16, c >> 8 & 255, c & 255) for c in sorted(found)}
 
 
+# %% ../../nbs/20_data/pairs.ipynb #910f964b
 def _black_and_white(palette: Palette, pictures: Iterable[tuple[Path, np.ndarray]]) -> bool:
     """Whether masks of two classes are black and white rather than 0 and 1."""
     if len(palette) == 2:
@@ -339,7 +347,7 @@ def _black_and_white(palette: Palette, pictures: Iterable[tuple[Path, np.ndarray
     return False
 
 
-# %% ../../nbs/20_data/pairs.ipynb #47589412
+# %% ../../nbs/20_data/pairs.ipynb #f82a7ee1
 def _check_task(task: str) -> None:
     if task not in TASKS:
         raise ValueError(f"task must be 'colour' or 'segment', not {task!r}")
@@ -373,6 +381,45 @@ def _find_layout(root: Path, task: str) -> str:
     return "side_by_side" if wide and not other else "photographs"
 
 
+# %% ../../nbs/20_data/pairs.ipynb #3b4dfb7b
+def _divided(root: Path, found: Sequence[tuple], every: int) -> tuple[tuple[Sample, ...], str]:
+    """Records in the order of their names, and how they were divided."""
+    if any(split for split, *_ in found):
+        return tuple(Sample(n, n, split, tuple(files)) for split, n, *files in found), "the source's own"
+    if every < 0 or every == 1 or every > len(found):
+        told = (
+            f"{root}: test_every is {every}, but there are {len(found)} pairs; 2 or more keeps some for training, 0 "
+            "holds out none"
+        )
+        raise TooFewPairs(told, len(found), every) if every > len(found) else ValueError(told)
+    splits = ["test" if every and i % every == every - 1 else "train" for i in range(len(found))]
+    by_name = sorted(found, key=lambda f: f[1])
+    records = tuple(Sample(n, n, split, tuple(files)) for split, (_, n, *files) in zip(splits, by_name))
+    if not every:
+        return records, "all for training"
+    return records, f"by name, one in {every} held out ({splits.count('test')} of {len(found)})"
+
+
+# %% ../../nbs/20_data/pairs.ipynb #77144cf8
+def _source(root: Path, task: str, layout: str, records, division: str, palette) -> PairSource:
+    """The source of these records for one task."""
+    part = {"folders": _file, "side_by_side": _beside, "masks": _mask, "photographs": _file}[layout]
+    if layout == "side_by_side":  # one file holds both
+        records = tuple(replace(r, where=r.where * 2) for r in records)
+    if task == "colour":
+        given, wanted = (0, 1) if layout in ("folders", "side_by_side") else (None, 0)
+        if palette is not None:
+            raise ValueError(f"{root}: a palette belongs to the task 'segment', but the task is 'colour'; leave it out")
+        read = partial(_to_color, part=part, given=given, wanted=wanted)
+        return PairSource(LAYOUTS[layout], root, records, read, division, task=task)
+    pictures = lambda: ((r.where[1], part(r, 1)) for r in records)  # noqa: E731
+    palette = as_palette(palette) if palette is not None else _find_palette(pictures())
+    two_tone = _black_and_white(palette, pictures())
+    read = partial(_to_classes, part=part, given=0, wanted=1, palette=palette, black_and_white=two_tone)
+    return PairSource(LAYOUTS[layout], root, records, read, division, task=task, palette=palette)
+
+
+# %% ../../nbs/20_data/pairs.ipynb #0dea7e4f
 def open_pairs(
     path: str | Path,  # a folder
     task: str,  # "colour" or "segment"
@@ -405,43 +452,7 @@ def open_pairs(
     return _source(root, task, layout, records, division, palette)
 
 
-def _divided(root: Path, found: Sequence[tuple], every: int) -> tuple[tuple[Sample, ...], str]:
-    """Records in the order of their names, and how they were divided."""
-    if any(split for split, *_ in found):
-        return tuple(Sample(n, n, split, tuple(files)) for split, n, *files in found), "the source's own"
-    if every < 0 or every == 1 or every > len(found):
-        told = (
-            f"{root}: test_every is {every}, but there are {len(found)} pairs; 2 or more keeps some for training, 0 "
-            "holds out none"
-        )
-        raise TooFewPairs(told, len(found), every) if every > len(found) else ValueError(told)
-    splits = ["test" if every and i % every == every - 1 else "train" for i in range(len(found))]
-    by_name = sorted(found, key=lambda f: f[1])
-    records = tuple(Sample(n, n, split, tuple(files)) for split, (_, n, *files) in zip(splits, by_name))
-    if not every:
-        return records, "all for training"
-    return records, f"by name, one in {every} held out ({splits.count('test')} of {len(found)})"
-
-
-def _source(root: Path, task: str, layout: str, records, division: str, palette) -> PairSource:
-    """The source of these records for one task."""
-    part = {"folders": _file, "side_by_side": _beside, "masks": _mask, "photographs": _file}[layout]
-    if layout == "side_by_side":  # one file holds both
-        records = tuple(replace(r, where=r.where * 2) for r in records)
-    if task == "colour":
-        given, wanted = (0, 1) if layout in ("folders", "side_by_side") else (None, 0)
-        if palette is not None:
-            raise ValueError(f"{root}: a palette belongs to the task 'segment', but the task is 'colour'; leave it out")
-        read = partial(_to_colour, part=part, given=given, wanted=wanted)
-        return PairSource(LAYOUTS[layout], root, records, read, division, task=task)
-    pictures = lambda: ((r.where[1], part(r, 1)) for r in records)  # noqa: E731
-    palette = as_palette(palette) if palette is not None else _find_palette(pictures())
-    two_tone = _black_and_white(palette, pictures())
-    read = partial(_to_classes, part=part, given=0, wanted=1, palette=palette, black_and_white=two_tone)
-    return PairSource(LAYOUTS[layout], root, records, read, division, task=task, palette=palette)
-
-
-# %% ../../nbs/20_data/pairs.ipynb #d9bf08ce
+# %% ../../nbs/20_data/pairs.ipynb #b01f5b64
 PAIRS_FORMAT = "advdepth_nb packed pairs 1"
 FITS = ("stretch", "crop")
 
@@ -466,6 +477,7 @@ def _fitted(picture: np.ndarray, size: tuple[int, int] | None, fit: str, labels:
     return np.asarray(Image.fromarray(picture).resize((width, height), kind, box=box))
 
 
+# %% ../../nbs/20_data/pairs.ipynb #1fe1bfd5
 def _pieces(source: PairSource, indices: Iterable[int], size, tiles: int, fit: str) -> Iterable[Pair]:
     """The pairs, cut and resized; a tile's scene is the picture it was cut from."""
     for i in indices:
@@ -484,6 +496,7 @@ def _fields(pairs: Iterable[Pair]) -> Iterator[Packed]:
         yield Packed(pair.scene, pair.name, arrays)
 
 
+# %% ../../nbs/20_data/pairs.ipynb #6e88db35
 def pack_pairs(
     source: PairSource | str | Path,
     out: str | Path,

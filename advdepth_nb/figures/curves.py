@@ -51,12 +51,24 @@ def plot_curves(history: pd.DataFrame) -> Figure:
     return fig
 
 
-# %% ../../nbs/75_figures/curves.ipynb #f35930cd
+# %% ../../nbs/75_figures/curves.ipynb #2667e8b9
 def row_colors(rows: Sequence[str]) -> dict[str, tuple[float, float, float]]:
     """A color for each row, the same in every figure of the same rows."""
     return dict(zip(rows, sns.color_palette("colorblind" if len(rows) <= 10 else "husl", len(rows))))
 
 
+def _plot_row(ax: Axes, part: pd.DataFrame, name: str, label: str, color: tuple[float, float, float]) -> None:
+    """One column of one row's history: the mean of its seeds, behind it each of them if there are several."""
+    if part.empty:
+        return
+    if part["seed"].nunique() > 1:
+        for _, run in part.groupby("seed"):
+            ax.plot(run["step"], run[name].ewm(span=15).mean(), color=color, alpha=0.3, lw=0.8)
+    mean = part.groupby("step")[name].mean().ewm(span=15).mean()
+    ax.plot(mean.index, mean, color=color, lw=1.6, label=label)
+
+
+# %% ../../nbs/75_figures/curves.ipynb #60bd0374
 def plot_terms(history: pd.DataFrame, rows: Sequence[str]) -> Figure:
     """One panel a term, one color a row: every seed faintly, the mean strongly, smoothed."""
     history = history[history["row"].isin(rows)].dropna(axis="columns", how="all")
@@ -78,18 +90,7 @@ def plot_terms(history: pd.DataFrame, rows: Sequence[str]) -> Figure:
     return fig
 
 
-def _plot_row(ax: Axes, part: pd.DataFrame, name: str, label: str, color: tuple[float, float, float]) -> None:
-    """One column of one row's history: the mean of its seeds, behind it each of them if there are several."""
-    if part.empty:
-        return
-    if part["seed"].nunique() > 1:
-        for _, run in part.groupby("seed"):
-            ax.plot(run["step"], run[name].ewm(span=15).mean(), color=color, alpha=0.3, lw=0.8)
-    mean = part.groupby("step")[name].mean().ewm(span=15).mean()
-    ax.plot(mean.index, mean, color=color, lw=1.6, label=label)
-
-
-# %% ../../nbs/75_figures/curves.ipynb #e3ff93c3
+# %% ../../nbs/75_figures/curves.ipynb #5b6afd33
 def smoothed(values: pd.Series, weight: float = 0.99) -> pd.Series:
     """Exponential moving average, each value counting `1 - weight`, without the pull of the first one."""
     return values.ewm(alpha=1 - weight).mean()
@@ -101,6 +102,7 @@ def smoothing(history: pd.DataFrame) -> float:
     return 0.99 if len(runs) and runs.mean() > 1000 else 0.9
 
 
+# %% ../../nbs/75_figures/curves.ipynb #2eb82ce4
 def loss_turning_point(
     steps: Sequence[float],
     loss: Sequence[float],  # smoothed
@@ -123,7 +125,7 @@ def loss_turning_point(
     return float(steps[k]) if above[risen:].min() >= demanded / 2 else None
 
 
-# %% ../../nbs/75_figures/curves.ipynb #8b219fde
+# %% ../../nbs/75_figures/curves.ipynb #4ad9a701
 def turning_points_in_words(found: Mapping[tuple[str, int], float | None]) -> str:
     """Every (row, seed) with the step of its turn, or among those that have none; seeds only where there are more."""
     seeds = len({seed for _, seed in found}) > 1
@@ -133,6 +135,7 @@ def turning_points_in_words(found: Mapping[tuple[str, int], float | None]) -> st
     return "; ".join(filter(None, [", ".join(turned), f"none in: {', '.join(none)}" if none else ""]))
 
 
+# %% ../../nbs/75_figures/curves.ipynb #8ab25228
 DISCRIMINATOR_LOSS = "adversary/discriminator"
 GAN_LOSSES = {
     "term/adversarial": "generator's adversarial loss", DISCRIMINATOR_LOSS: "discriminator's loss",
@@ -140,6 +143,22 @@ GAN_LOSSES = {
 }  # fmt: skip
 
 
+def _plot_losses(
+    axes: Sequence[Axes], run: pd.DataFrame, weight: float, color: tuple[float, float, float], label: str | None
+) -> float | None:
+    """The three losses of one run, raw and smoothed; returns the turning point of the discriminator's, and marks it."""
+    found = None
+    for ax, name in zip(axes, GAN_LOSSES):
+        told = run.dropna(subset=name)
+        line = smoothed(told[name], weight)
+        ax.plot(told["step"], told[name], color=color, alpha=0.15, lw=0.6)
+        ax.plot(told["step"], line, color=color, lw=1.6, label=label)
+        if name == DISCRIMINATOR_LOSS and (found := loss_turning_point(told["step"], line)) is not None:
+            ax.axvline(found, color=color, lw=1, ls=":")
+    return found
+
+
+# %% ../../nbs/75_figures/curves.ipynb #aa3cbe1d
 def plot_gan_losses(history: pd.DataFrame, rows: Sequence[str] = (), weight: float | None = None) -> Figure:
     """Adversarial loss of the generator, loss of the discriminator and total: raw and smoothed, one color a row.
 
@@ -167,18 +186,3 @@ def plot_gan_losses(history: pd.DataFrame, rows: Sequence[str] = (), weight: flo
     axes[2].set_ylim(top=float(history["total"].quantile(0.99)))
     fig.legend(*axes[1].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     return fig
-
-
-def _plot_losses(
-    axes: Sequence[Axes], run: pd.DataFrame, weight: float, color: tuple[float, float, float], label: str | None
-) -> float | None:
-    """The three losses of one run, raw and smoothed; returns the turning point of the discriminator's, and marks it."""
-    found = None
-    for ax, name in zip(axes, GAN_LOSSES):
-        told = run.dropna(subset=name)
-        line = smoothed(told[name], weight)
-        ax.plot(told["step"], told[name], color=color, alpha=0.15, lw=0.6)
-        ax.plot(told["step"], line, color=color, lw=1.6, label=label)
-        if name == DISCRIMINATOR_LOSS and (found := loss_turning_point(told["step"], line)) is not None:
-            ax.axvline(found, color=color, lw=1, ls=":")
-    return found

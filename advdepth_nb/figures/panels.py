@@ -37,13 +37,14 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/75_figures/panels.ipynb #74b8ff32
+# %% ../../nbs/75_figures/panels.ipynb #6b15ae86
 def show_image(ax: Axes, image: np.ndarray) -> Any:
     """A picture (H,W,3), uint8, or float 0-1, which is clipped."""
     ax.set(xticks=[], yticks=[])
     return ax.imshow(image if image.dtype == np.uint8 else image.clip(0, 1))
 
 
+# %% ../../nbs/75_figures/panels.ipynb #b5b06f02
 def show_depth(ax: Axes, depth: np.ndarray, low: float, high: float) -> Any:
     """A depth map (H,W) in metres; 0 is unknown and gray."""
     ax.set(xticks=[], yticks=[])
@@ -68,7 +69,7 @@ def show_difference(ax: Axes, difference: np.ndarray, high: float) -> Any:
     return ax.imshow(difference, cmap="gray_r", vmin=0, vmax=high)
 
 
-# %% ../../nbs/75_figures/panels.ipynb #bdb89e2e
+# %% ../../nbs/75_figures/panels.ipynb #52654824
 def value_limits(values: Iterable[np.ndarray], low: float = 1, high: float = 99) -> tuple[float, float]:
     """Percentiles `low` and `high` of the positive values of arrays of any shape: one scale for all their panels."""
     joined = np.concatenate([part[part > 0] for part in values])
@@ -86,6 +87,7 @@ def error_limit(
     return max(least, float(np.nanpercentile(sizes, percentile))) if np.isfinite(sizes).any() else least
 
 
+# %% ../../nbs/75_figures/panels.ipynb #17e8533b
 def color_bar(fig: Figure, shown: Any, axes: Any, label: str, **keys: Any) -> Any:
     """A horizontal bar below `axes` for the panel `shown`, which has their common scale."""
     return fig.colorbar(shown, ax=axes, location="bottom", label=label, **{"shrink": 0.5, "pad": 0.02} | keys)
@@ -97,7 +99,7 @@ def title_columns(axes: np.ndarray, titles: Sequence[str], fontsize: int = 10) -
         ax.set_title(title, fontsize=fontsize)
 
 
-# %% ../../nbs/75_figures/panels.ipynb #02b54586
+# %% ../../nbs/75_figures/panels.ipynb #51ac8e46
 def strongest_window(strength: np.ndarray, size: tuple[int, int]) -> tuple[slice, slice]:
     """Rows and columns of the window of `size` (h,w) with the largest sum of `strength` (H,W); NaN counts as 0."""
     h, w = size
@@ -107,6 +109,7 @@ def strongest_window(strength: np.ndarray, size: tuple[int, int]) -> tuple[slice
     return slice(int(y), int(y) + h), slice(int(x), int(x) + w)
 
 
+# %% ../../nbs/75_figures/panels.ipynb #e9812c19
 def boundary_window(depth: np.ndarray, fraction: float = 0.32) -> tuple[slice, slice]:
     """The window of a depth map (H,W) with the strongest depth steps in it, `fraction` of either side."""
     depth = np.where(depth > 0, depth, np.nan)  # the rim of a hole is no boundary
@@ -129,7 +132,7 @@ def frame_window(ax: Axes, window: tuple[slice, slice], color: str) -> None:
     ax.add_patch(Rectangle((columns.start, rows.start), *size, fill=False, ec=color, lw=1.2))
 
 
-# %% ../../nbs/75_figures/panels.ipynb #714214cc
+# %% ../../nbs/75_figures/panels.ipynb #c1abb453
 def save(figure: Figure, folder: Path | str, name: str) -> Figure:
     """Write `folder/name.png` (150 dots per inch) and `.pdf`; returns the figure."""
     for suffix, dpi in (("png", 150), ("pdf", 300)):
@@ -138,6 +141,7 @@ def save(figure: Figure, folder: Path | str, name: str) -> Figure:
     return figure
 
 
+# %% ../../nbs/75_figures/panels.ipynb #af09bf59
 def spread_out(n: int, count: int) -> list[int]:
     """`count` indices evenly over `n`, the first and the last among them; all, where there are fewer."""
     return sorted({int(i) for i in np.linspace(0, n - 1, min(count, n))})

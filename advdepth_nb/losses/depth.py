@@ -66,7 +66,7 @@ def log_depth(
     return masked_mean(((pred - target).abs() ** p + alpha).log(), mask)
 
 
-# %% ../../nbs/40_losses/depth.ipynb #88863d06
+# %% ../../nbs/40_losses/depth.ipynb #425d4590
 def balanced(
     depth: Tensor,  # metres
     a1: float = 1.5,
@@ -79,6 +79,7 @@ def balanced(
     return g if limit is None else g + (a1 + a2 * limit) * (depth - bent)
 
 
+# %% ../../nbs/40_losses/depth.ipynb #52b08010
 def balanced_euclidean(
     pred: Tensor,  # (B,1,H,W) metres
     target: Tensor,  # (B,1,H,W) metres
@@ -107,7 +108,7 @@ def euclidean(
     return balanced_euclidean(pred, target, mask, a1=1.0, a2=0.0, limit=None)
 
 
-# %% ../../nbs/40_losses/depth.ipynb #80daa14b
+# %% ../../nbs/40_losses/depth.ipynb #2b519a64
 def root(
     depth: Tensor,  # metres
     knee: float = 1e-3,  # metres
@@ -117,6 +118,7 @@ def root(
     return bent.sqrt() + (depth - bent) / (2 * math.sqrt(knee))
 
 
+# %% ../../nbs/40_losses/depth.ipynb #39bf41d9
 def sqrt_depth(
     pred: Tensor,  # (B,1,H,W) metres
     target: Tensor,  # (B,1,H,W) metres

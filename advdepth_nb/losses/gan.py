@@ -27,10 +27,10 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/40_losses/gan.ipynb #c6c78e14
+# %% ../../nbs/40_losses/gan.ipynb #b5db158e
 @dataclass(frozen=True)
 class Objective:
-    """One game: what each player minimises, from logits of any shape to a scalar."""
+    """What the generator and the discriminator minimize, from logits of any shape to a scalar."""
 
     generator: Callable[..., Tensor]  # fake logits -> ; where relative: real logits, fake logits ->
     discriminator: Callable[[Tensor, Tensor], Tensor]  # real logits, fake logits ->
@@ -38,11 +38,11 @@ class Objective:
     relative: bool = False  # the generator's part needs the real logits too
 
     def divide(self, real: Tensor, fake: Tensor) -> Tensor | float:
-        """The logit above which a patch is called real: `boundary`, or a scalar tensor."""
+        """The logit above which a patch is classified as real: `boundary`, or a scalar tensor."""
         return (real.mean() + fake.mean()) / 2 if self.boundary is None else self.boundary
 
     def told_apart(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Fractions of the real and of the fake logits that lie on their own side of the boundary."""
+        """The discriminator's accuracy on real and on fake patches: fractions on their own side of the boundary."""
         boundary = self.divide(real, fake)
         return (real > boundary).float().mean(), (fake < boundary).float().mean()
 
@@ -89,7 +89,7 @@ def check_alike(
         raise ValueError(f"{shapes}; the discriminator needs both in one shape")
 
 
-# %% ../../nbs/40_losses/gan.ipynb #e642f307
+# %% ../../nbs/40_losses/gan.ipynb #e8860cc8
 def score_gradients(
     critic: Callable[[Tensor], Tensor],  # (B,C,H,W) -> (B,1,h,w)
     x: Tensor,  # (B,C,H,W)
@@ -111,6 +111,7 @@ def zero_centered_gp(
     return score_gradients(critic, x).square().sum(1).mean()
 
 
+# %% ../../nbs/40_losses/gan.ipynb #4a775efe
 def gradient_penalty(
     critic: Callable[[Tensor], Tensor],
     real: Tensor,  # (B,C,H,W)

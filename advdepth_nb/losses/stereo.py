@@ -28,7 +28,7 @@ __all__ = [
     "copy_out_of_frame",
 ]
 
-# %% ../../nbs/40_losses/stereo.ipynb #9d561746
+# %% ../../nbs/40_losses/stereo.ipynb #3e5352df
 STEREO_TERMS = ("reconstruction", "consistency", "smoothness")
 
 
@@ -46,6 +46,7 @@ def image_pyramid(
     return [image, *(F.avg_pool2d(image, 2**s) for s in range(1, scales))]
 
 
+# %% ../../nbs/40_losses/stereo.ipynb #f601451c
 def in_pixels(
     disparities: Tensor,  # (B,2,H,W), fractions of the width: left, right
 ) -> tuple[Tensor, Tensor]:
@@ -68,7 +69,7 @@ def reconstructions(
     return made
 
 
-# %% ../../nbs/40_losses/stereo.ipynb #d3f9f62b
+# %% ../../nbs/40_losses/stereo.ipynb #ee9d2dea
 def ssim_error(
     pred: Tensor,  # (B,C,H,W), 0-1
     real: Tensor,  # (B,C,H,W)
@@ -87,6 +88,7 @@ def ssim_error(
     return ((1 - alike / ((p**2 + r**2 + 0.01**2) * (p_variance + r_variance + 0.03**2))) / 2).clamp(0, 1)
 
 
+# %% ../../nbs/40_losses/stereo.ipynb #fda89718
 def reconstruction(
     pred: Tensor,  # (B,C,H,W), 0-1: a view made from the other one
     real: Tensor,  # (B,C,H,W): the view itself
@@ -153,7 +155,7 @@ def stereo_losses(
     return {name: torch.stack(values).sum() for name, values in terms.items()}
 
 
-# %% ../../nbs/40_losses/stereo.ipynb #7dd5774c
+# %% ../../nbs/40_losses/stereo.ipynb #c271bf06
 def smear(
     image: Tensor,  # (B,C,H,W)
     known: Tensor,  # (B,1,H,W) bool
@@ -168,6 +170,7 @@ def smear(
     return image.gather(-1, nearest.expand_as(image))
 
 
+# %% ../../nbs/40_losses/stereo.ipynb #73b32d87
 def copy_out_of_frame(
     fake: Tensor,  # (B,C,H,W): a view made by warping the other one, with its graph
     real: Tensor,  # (B,C,H,W): the view itself

@@ -37,7 +37,7 @@ __all__ = [
     "COUNTED",
     "whole_inside",
     "checked",
-    "tally",
+    "count_edges",
     "precision_recall_f1",
     "cell_of",
     "edge_strength",
@@ -47,28 +47,28 @@ __all__ = [
     "ridges",
     "canny",
     "boundary_error",
-    "whole_cells",
     "fit_plane",
     "large_labels",
+    "plane_errors",
+    "valid_cells",
     "proposed_planes",
     "planar_regions",
-    "plane_errors",
     "depth_normals",
     "angle_between",
     "normal_errors",
-    "bends",
+    "turning_per_cell",
     "curvature_errors",
     "edge_kinds",
     "cell_sums",
-    "by_place",
-    "asked_at",
+    "by_region",
+    "recorded_parts",
     "edge_scores",
     "boundary_scores",
     "own_resolution_f1",
     "score_boundaries",
 ]
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #2a4b2401
+# %% ../../nbs/50_metrics/boundaries.ipynb #15f8efdf
 BOUNDARY_METRICS = (
     *(f"edge_{part}_{t}" for t in (25, 50, 100) for part in ("precision", "recall", "f1")),
     "si_precision", "si_recall", "si_f1", "dbe_acc", "dbe_comp", "pe_plan", "pe_ori", "normal_mean", "normal_median",
@@ -87,6 +87,7 @@ def whole_inside(
     return F.pad(rows[..., :-2] & rows[..., 1:-1] & rows[..., 2:], (1, 1, 1, 1))
 
 
+# %% ../../nbs/50_metrics/boundaries.ipynb #ebc03677
 def checked(
     pred: Tensor,  # (B,1,H,W) metres
     target: Tensor,  # (B,1,H,W) metres, > 0 where valid
@@ -104,8 +105,8 @@ def checked(
     return pred.float().clamp(min=floor), target.float(), mask
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #48769234
-def tally(
+# %% ../../nbs/50_metrics/boundaries.ipynb #6798e085
+def count_edges(
     cell: Tensor,  # (N,) which cell each candidate belongs to
     cells: int,
     pred: Tensor,  # (N,K) bool: predicted, at each of K thresholds
@@ -133,7 +134,7 @@ def cell_of(
     return group + groups * torch.arange(len(group), device=group.device).view(-1, 1, 1, 1)
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #3b234840
+# %% ../../nbs/50_metrics/boundaries.ipynb #239d4ae2
 HU_THRESHOLDS = (0.25, 0.5, 1.0)  # metres; 8 times the slope per pixel
 
 
@@ -158,11 +159,11 @@ def hu_edges(
     limits = ours.new_tensor(thresholds)
     chosen = whole_inside(mask) & (torch.maximum(ours, true) > limits.min())
     ours, true = ours[chosen][:, None] > limits, true[chosen][:, None] > limits
-    counts = tally(cell_of(group, groups)[chosen], len(pred) * groups, ours, true)
+    counts = count_edges(cell_of(group, groups)[chosen], len(pred) * groups, ours, true)
     return counts.view(3, len(pred), groups, len(limits))
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #942b4b27
+# %% ../../nbs/50_metrics/boundaries.ipynb #6294e461
 SI_THRESHOLDS = torch.linspace(1.05, 1.25, 10)
 
 
@@ -188,10 +189,11 @@ def ratio_edges(
         cell = torch.where(true_a < true_b, cell_a, cell_b)[chosen]
         ours, true = ours[chosen][:, None], true[chosen][:, None]
         for forth in (ours > limits, true > limits), (1 / ours > limits, 1 / true > limits):
-            counts = counts + tally(cell, len(pred) * groups, *forth)
+            counts = counts + count_edges(cell, len(pred) * groups, *forth)
     return counts.view(3, len(pred), groups, len(limits))
 
 
+# %% ../../nbs/50_metrics/boundaries.ipynb #b2e93d13
 def over_thresholds(
     values: Tensor,  # (...,K); NaN where the truth has no edge
     thresholds: Tensor = SI_THRESHOLDS,  # (K,): the weights as well
@@ -201,7 +203,7 @@ def over_thresholds(
     return (values.nan_to_num() * weights).sum(-1) / weights.sum(-1)
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #d614fff2
+# %% ../../nbs/50_metrics/boundaries.ipynb #47e39d7c
 CANNY = {"sigma": 2**0.5, "low": 0.15, "high": 0.3}  # pixels; of the depth's range, as 8 times the slope per pixel
 
 
@@ -255,6 +257,7 @@ def canny(
     return torch.from_numpy(edges).to(depth.device)
 
 
+# %% ../../nbs/50_metrics/boundaries.ipynb #b7e05d85
 def boundary_error(
     pred_edges: Tensor,  # (B,1,H,W) bool
     true_edges: Tensor,  # (B,1,H,W) bool
@@ -274,16 +277,7 @@ def boundary_error(
     return tuple(torch.tensor(found, dtype=torch.float32, device=pred_edges.device).view(-1, 2).T)
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #5742b748
-def whole_cells(
-    mask: Tensor,  # (B,1,H,W) bool
-    cells: int = 80,  # across the frame
-) -> Tensor:
-    """True for cells that are valid with all their neighbours, `(B,1,h,w)` bool."""
-    size = max(round(mask.shape[-1] / cells), 1)
-    return whole_inside(-F.max_pool2d(-mask.float(), size) > 0)
-
-
+# %% ../../nbs/50_metrics/boundaries.ipynb #554e82c5
 def fit_plane(
     points: Tensor,  # (3,N) metres
 ) -> tuple[Tensor, Tensor]:
@@ -304,6 +298,40 @@ def large_labels(
     return (count >= max(smallest * labels.numel(), 1)).nonzero().flatten().tolist()
 
 
+# %% ../../nbs/50_metrics/boundaries.ipynb #5f2d5b8f
+def plane_errors(
+    pred: Tensor,  # (B,1,H,W) metres
+    target: Tensor,  # (B,1,H,W) metres
+    mask: Tensor,  # (B,1,H,W) bool
+    camera: Camera,
+    planes: Tensor,  # (B,1,H,W) whole numbers: which plane a pixel belongs to; 0 = none
+    smallest: float = 0.05,  # share of the frame
+) -> tuple[Tensor, Tensor]:
+    """`pe_plan` in cm and `pe_ori` in degrees of each image, `(B,)`; NaN without a plane (Koch et al. 2018)."""
+    found, rays = [], camera.rays(pred.device).flatten(1)
+    for ours, true, region in zip(pred[:, 0], target[:, 0], torch.where(mask, planes, 0)[:, 0]):
+        values = []
+        for plane in large_labels(region, smallest):
+            inside = (region == plane).flatten().nonzero()[:, 0]
+            ray, z, z_true = rays[:, inside], ours.flatten()[inside], true.flatten()[inside]
+            normal, uneven = fit_plane(ray * z * (z_true.median() / z.median()))
+            normal_true = fit_plane(ray * z_true)[0]
+            turned = torch.atan2(torch.linalg.cross(normal, normal_true).norm(), (normal @ normal_true).abs())
+            values.append(torch.stack([100 * uneven, turned.rad2deg()]))
+        found.append(torch.stack(values).mean(0) if values else pred.new_full((2,), torch.nan))
+    return tuple(torch.stack(found).float().T)
+
+
+# %% ../../nbs/50_metrics/boundaries.ipynb #096bf249
+def valid_cells(
+    mask: Tensor,  # (B,1,H,W) bool
+    cells: int = 80,  # across the frame
+) -> Tensor:
+    """True for cells that are valid with all their neighbours, `(B,1,h,w)` bool."""
+    size = max(round(mask.shape[-1] / cells), 1)
+    return whole_inside(-F.max_pool2d(-mask.float(), size) > 0)
+
+
 def proposed_planes(
     inverse: Tensor,  # (B,1,h,w) 1/metres, of cells
     u: Tensor,  # (h,w) coordinates of the cells, evenly spaced ...
@@ -319,6 +347,7 @@ def proposed_planes(
     return planes[..., ::every, ::every].flatten(2).mT
 
 
+# %% ../../nbs/50_metrics/boundaries.ipynb #f3058c07
 def planar_regions(
     depth: Tensor,  # (B,1,H,W) metres, > 0
     mask: Tensor,  # (B,1,H,W) bool
@@ -328,7 +357,7 @@ def planar_regions(
 ) -> Tensor:
     """Planes of the true depth, the largest first, numbered from 1; 0 is none. `(B,1,H,W)` int64."""
     size = max(round(depth.shape[-1] / cells), 1)
-    inverse, whole = F.avg_pool2d(1 / depth, size), whole_cells(mask, cells)
+    inverse, whole = F.avg_pool2d(1 / depth, size), valid_cells(mask, cells)
     regions = torch.zeros_like(whole, dtype=torch.long)
     v, u = torch.meshgrid(*(torch.linspace(-1, 1, n, device=depth.device) for n in inverse.shape[-2:]), indexing="ij")
     if min(u.shape) >= 8:
@@ -359,30 +388,7 @@ def _greedy_planes(planes: Tensor, at: Tensor, free: Tensor, tolerance: float, s
     return number
 
 
-def plane_errors(
-    pred: Tensor,  # (B,1,H,W) metres
-    target: Tensor,  # (B,1,H,W) metres
-    mask: Tensor,  # (B,1,H,W) bool
-    camera: Camera,
-    planes: Tensor,  # (B,1,H,W) whole numbers: which plane a pixel belongs to; 0 = none
-    smallest: float = 0.05,  # share of the frame
-) -> tuple[Tensor, Tensor]:
-    """`pe_plan` in cm and `pe_ori` in degrees of each image, `(B,)`; NaN without a plane (Koch et al. 2018)."""
-    found, rays = [], camera.rays(pred.device).flatten(1)
-    for ours, true, region in zip(pred[:, 0], target[:, 0], torch.where(mask, planes, 0)[:, 0]):
-        values = []
-        for plane in large_labels(region, smallest):
-            inside = (region == plane).flatten().nonzero()[:, 0]
-            ray, z, z_true = rays[:, inside], ours.flatten()[inside], true.flatten()[inside]
-            normal, uneven = fit_plane(ray * z * (z_true.median() / z.median()))
-            normal_true = fit_plane(ray * z_true)[0]
-            turned = torch.atan2(torch.linalg.cross(normal, normal_true).norm(), (normal @ normal_true).abs())
-            values.append(torch.stack([100 * uneven, turned.rad2deg()]))
-        found.append(torch.stack(values).mean(0) if values else pred.new_full((2,), torch.nan))
-    return tuple(torch.stack(found).float().T)
-
-
-# %% ../../nbs/50_metrics/boundaries.ipynb #be70cddb
+# %% ../../nbs/50_metrics/boundaries.ipynb #529cc50b
 def depth_normals(
     depth: Tensor,  # (B,1,H,W) metres, > 0
     camera: Camera,
@@ -407,6 +413,7 @@ def angle_between(
     return torch.atan2((x * x + y * y + z * z).sqrt(), ax * bx + ay * by + az * bz).rad2deg()[:, None]
 
 
+# %% ../../nbs/50_metrics/boundaries.ipynb #77c4c867
 def normal_errors(
     pred: Tensor,  # (B,1,H,W) metres
     target: Tensor,  # (B,1,H,W) metres
@@ -423,8 +430,8 @@ def normal_errors(
     return angle_between(depth_normals(pred, camera), true), counted
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #6225b6e3
-def bends(
+# %% ../../nbs/50_metrics/boundaries.ipynb #69c3bac4
+def turning_per_cell(
     depth: Tensor,  # (B,1,H,W) metres, > 0
     camera: Camera,
     cells: int = 80,  # across the frame
@@ -441,6 +448,7 @@ def bends(
     return F.pad(torch.cat([fx * uu, fy * vv, (2 * fx * fy) ** 0.5 * uv], 1) / middle, (1, 1, 1, 1))
 
 
+# %% ../../nbs/50_metrics/boundaries.ipynb #656f24eb
 def curvature_errors(
     pred: Tensor,  # (B,1,H,W) metres
     target: Tensor,  # (B,1,H,W) metres
@@ -450,14 +458,28 @@ def curvature_errors(
     cells: int = 80,  # across the frame
 ) -> tuple[Tensor, Tensor]:
     """Degrees by which the surfaces turn differently from cell to cell, and which count, each `(B,1,h,w)`."""
-    true, size = bends(target, camera, cells), lambda x: x.norm(dim=1, keepdim=True).atan().rad2deg()
-    return size(bends(pred, camera, cells) - true), whole_cells(mask, cells) & (size(true) < smooth)
+    true, size = turning_per_cell(target, camera, cells), lambda x: x.norm(dim=1, keepdim=True).atan().rad2deg()
+    return size(turning_per_cell(pred, camera, cells) - true), valid_cells(mask, cells) & (size(true) < smooth)
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #77eaae33
+# %% ../../nbs/50_metrics/boundaries.ipynb #bad9772d
 SMOOTH, CREASE, OCCLUSION = range(3)
 
 
+def _jumps(inverse: Tensor, mask: Tensor, axis: int, jump: float) -> Tensor:
+    """Pixels on either side of an occlusion along one axis, `(B,1,H,W)` bool."""
+    edge, n = torch.zeros_like(mask), inverse.shape[axis] - 3
+    before, a, b, after = (inverse.narrow(axis, k, n) for k in range(4))
+    continued = lambda w: torch.where(w > 0, 1 / w, torch.inf)  # noqa: E731
+    at_a, at_b = continued(2 * b - after) - 1 / a, 1 / b - continued(2 * a - before)
+    known_there = torch.stack([mask.narrow(axis, k, n) for k in range(4)]).all(0)
+    broken = known_there & (at_a * at_b > 0) & (torch.minimum(at_a.abs(), at_b.abs()) > jump)
+    for k in (1, 2):
+        edge.narrow(axis, k, n).logical_or_(broken)
+    return edge
+
+
+# %% ../../nbs/50_metrics/boundaries.ipynb #f89194a7
 def edge_kinds(
     depth: Tensor,  # (B,1,H,W) metres, > 0, exact
     mask: Tensor,  # (B,1,H,W) bool
@@ -486,20 +508,7 @@ def edge_kinds(
     return torch.where(near(hidden, 3), OCCLUSION, kinds)
 
 
-def _jumps(inverse: Tensor, mask: Tensor, axis: int, jump: float) -> Tensor:
-    """Pixels on either side of an occlusion along one axis, `(B,1,H,W)` bool."""
-    edge, n = torch.zeros_like(mask), inverse.shape[axis] - 3
-    before, a, b, after = (inverse.narrow(axis, k, n) for k in range(4))
-    continued = lambda w: torch.where(w > 0, 1 / w, torch.inf)  # noqa: E731
-    at_a, at_b = continued(2 * b - after) - 1 / a, 1 / b - continued(2 * a - before)
-    known_there = torch.stack([mask.narrow(axis, k, n) for k in range(4)]).all(0)
-    broken = known_there & (at_a * at_b > 0) & (torch.minimum(at_a.abs(), at_b.abs()) > jump)
-    for k in (1, 2):
-        edge.narrow(axis, k, n).logical_or_(broken)
-    return edge
-
-
-# %% ../../nbs/50_metrics/boundaries.ipynb #e41b4011
+# %% ../../nbs/50_metrics/boundaries.ipynb #64734c5b
 def cell_sums(
     values: Tensor,  # (B,1,h,w)
     counted: Tensor,  # (B,1,h,w) bool
@@ -514,7 +523,8 @@ def cell_sums(
     return torch.stack(sums, -1)
 
 
-def by_place(
+# %% ../../nbs/50_metrics/boundaries.ipynb #6898f91e
+def by_region(
     cells: Tensor,  # (n,B,kinds * bands,...) counts or sums
 ) -> dict[str, Tensor]:
     """Sums over everything, by distance and, if there is more than one kind, by kind, `(n,B,...)` each."""
@@ -528,7 +538,7 @@ def by_place(
 COUNTED = ("precision", "recall", "f1")  # of precision_recall_f1
 
 
-def asked_at(place: str) -> tuple[str, ...]:
+def recorded_parts(place: str) -> tuple[str, ...]:
     """Which of COUNTED are recorded: all of the whole image, F1 of a band of distance, recall of a kind of edge."""
     return COUNTED if not place else ("f1",) if place in BAND_NAMES else ("recall",)
 
@@ -539,17 +549,18 @@ def edge_scores(
 ) -> dict[str, Tensor]:
     """Precision, recall and F1 of both; by distance F1 alone, by kind recall alone: a false edge has no kind."""
     scores = {}
-    for place, counts in by_place(cells).items():
+    for place, counts in by_region(cells).items():
         for part, values in zip(COUNTED, precision_recall_f1(counts)):
-            if part in asked_at(place):
+            if part in recorded_parts(place):
                 scores |= {f"edge_{part}_{100 * t:.0f}{place}": values[:, k] for k, t in enumerate(HU_THRESHOLDS)}
-    for place, counts in by_place(contours).items():
+    for place, counts in by_region(contours).items():
         for part, values in zip(COUNTED, precision_recall_f1(counts)):
-            if part in asked_at(place):
+            if part in recorded_parts(place):
                 scores[f"si_{part}{place}"] = over_thresholds(values)
     return scores
 
 
+# %% ../../nbs/50_metrics/boundaries.ipynb #5696554b
 def boundary_scores(
     pred: Tensor,  # (B,1,H,W) metres
     target: Tensor,  # (B,1,H,W) metres, > 0 where valid
@@ -585,13 +596,13 @@ def boundary_scores(
     scores["normal_median"], number = only.nanmedian(1).values, counted.sum((1, 2, 3))
     for name, limit in (("11", 11.25), ("22", 22.5), ("30", 30.0)):
         scores[f"normal_{name}"] = (only < limit).sum(1) / number
-    for place, (total, n) in by_place(cell_sums(angle, counted, group, groups)).items():
+    for place, (total, n) in by_region(cell_sums(angle, counted, group, groups)).items():
         scores[f"normal_mean{place}"] = total / n
 
     turn, counted = curvature_errors(pred, target, mask, camera)
     inverse = F.interpolate(1 / target, turn.shape[-2:], mode="area")
     bands = torch.bucketize(1 / inverse, target.new_tensor(BANDS))
-    for place, (total, n) in by_place(cell_sums(turn, counted, bands, 3)).items():
+    for place, (total, n) in by_region(cell_sums(turn, counted, bands, 3)).items():
         scores[f"curvature{place}"] = total / n
     return {name: value.float() for name, value in scores.items()} | {"n_valid": mask.sum((1, 2, 3))}
 

@@ -21,8 +21,8 @@ __all__ = [
     "DEPTH_METRICS",
     "EIGHT_BIT",
     "errors",
-    "aligned",
     "line_through",
+    "aligned",
     "at_protocol",
     "as_judged",
     "score",
@@ -66,7 +66,23 @@ def errors(
     }
 
 
-# %% ../../nbs/50_metrics/depth.ipynb #8f4b887d
+# %% ../../nbs/50_metrics/depth.ipynb #fe8a4b34
+def line_through(
+    x: Tensor,  # (B,1,H,W)
+    y: Tensor,  # (B,1,H,W)
+    valid: Tensor,  # (B,1,H,W) bool
+    shifted: bool = True,  # or a line through the origin
+) -> tuple[Tensor, Tensor]:
+    """Scale and shift of the least-squares line, `(B,1,1,1)` each."""
+    mean = lambda v: torch.where(valid, v, 0.0).sum((1, 2, 3), True) / valid.sum((1, 2, 3), True)  # noqa: E731
+    wide, x, y = x.dtype, x.double(), y.double()
+    mx, my = (mean(x), mean(y)) if shifted else (x.new_zeros(1), x.new_zeros(1))
+    square = mean((x - mx) ** 2)
+    scale = torch.where(square > 0, mean((x - mx) * (y - my)) / square, 0.0)
+    return scale.to(wide), (my - scale * mx).to(wide)
+
+
+# %% ../../nbs/50_metrics/depth.ipynb #50412036
 def aligned(
     pred: Tensor,  # (B,1,H,W) metres, or anything the alignment can bring there
     depth: Tensor,  # (B,1,H,W) metres
@@ -96,22 +112,7 @@ def aligned(
     raise ValueError(f"unknown alignment {alignment!r}; known: {', '.join(ALIGNMENTS)}")
 
 
-def line_through(
-    x: Tensor,  # (B,1,H,W)
-    y: Tensor,  # (B,1,H,W)
-    valid: Tensor,  # (B,1,H,W) bool
-    shifted: bool = True,  # or a line through the origin
-) -> tuple[Tensor, Tensor]:
-    """Scale and shift of the least-squares line, `(B,1,1,1)` each."""
-    mean = lambda v: torch.where(valid, v, 0.0).sum((1, 2, 3), True) / valid.sum((1, 2, 3), True)  # noqa: E731
-    wide, x, y = x.dtype, x.double(), y.double()
-    mx, my = (mean(x), mean(y)) if shifted else (x.new_zeros(1), x.new_zeros(1))
-    square = mean((x - mx) ** 2)
-    scale = torch.where(square > 0, mean((x - mx) * (y - my)) / square, 0.0)
-    return scale.to(wide), (my - scale * mx).to(wide)
-
-
-# %% ../../nbs/50_metrics/depth.ipynb #9178b038
+# %% ../../nbs/50_metrics/depth.ipynb #f249d2f7
 def at_protocol(
     pred: Tensor,  # (B,1,h,w) metres, at the network's resolution
     depth: Tensor,  # (B,1,H,W) metres, at the source's resolution; 0 = unknown
@@ -145,6 +146,7 @@ def at_protocol(
     return pred, depth[..., top:bottom, left:right]
 
 
+# %% ../../nbs/50_metrics/depth.ipynb #15753772
 EIGHT_BIT = 10 / 255  # metres: the step of depth stored in 8 bits
 
 
@@ -165,6 +167,7 @@ def as_judged(
     return pred.clamp(low, high), depth, valid
 
 
+# %% ../../nbs/50_metrics/depth.ipynb #8487903f
 def score(
     pred: Tensor,  # (B,1,h,w) metres, at the network's resolution
     depth: Tensor,  # (B,1,H,W) metres, at the source's resolution; 0 = unknown

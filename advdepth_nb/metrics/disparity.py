@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/50_metrics/disparity.ipynb #8c820b13
+# %% ../../nbs/50_metrics/disparity.ipynb #9000bb61
 @dataclass(frozen=True)
 class DisparityProtocol:
     """How a predicted disparity is compared with the truth; every figure of error names one."""
@@ -68,6 +68,7 @@ class DisparityProtocol:
         )
 
 
+# %% ../../nbs/50_metrics/disparity.ipynb #b2c6b643
 DISPARITY_PROTOCOLS: dict[str, DisparityProtocol] = {
     "all": DisparityProtocol("all"),
     "noc": DisparityProtocol("noc", pixels="noc"),
@@ -106,7 +107,7 @@ def disparity_errors(
     }
 
 
-# %% ../../nbs/50_metrics/disparity.ipynb #21c04a5e
+# %% ../../nbs/50_metrics/disparity.ipynb #9eebacad
 def at_truth(
     fraction: Tensor,  # (B,1,h,w) of the width, at the network's size
     truth: Tensor,  # (B,1,H,W) pixels; 0 = unknown
@@ -150,6 +151,7 @@ def at_truth(
     return pred, valid
 
 
+# %% ../../nbs/50_metrics/disparity.ipynb #937d5b85
 def score_disparity(
     fraction: Tensor,  # (B,1,h,w) of the width, at the network's size
     truth: Tensor,  # (B,1,H,W) pixels; 0 = unknown
@@ -162,7 +164,7 @@ def score_disparity(
     return disparity_errors(pred, truth.float(), valid)
 
 
-# %% ../../nbs/50_metrics/disparity.ipynb #88dd81de
+# %% ../../nbs/50_metrics/disparity.ipynb #c4871f1f
 def post_process(
     direct: Tensor,  # (B,1,h,w) prediction for the image
     mirrored: Tensor,  # (B,1,h,w) prediction for the mirrored image, as the network gave it
@@ -175,6 +177,7 @@ def post_process(
     return right * direct + left * back + (1 - left - right) * (direct + back) / 2
 
 
+# %% ../../nbs/50_metrics/disparity.ipynb #b61315ea
 def predict_disparity(
     net: Callable[
         [Tensor], Tensor | Sequence[Tensor]

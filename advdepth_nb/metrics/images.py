@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/50_metrics/images.ipynb #64969946
+# %% ../../nbs/50_metrics/images.ipynb #41e49dba
 def confusion(
     pred: Tensor,  # (B,1,H,W) whole numbers below `classes`
     truth: Tensor,  # (B,1,H,W) whole numbers below `classes`
@@ -55,6 +55,7 @@ def confusion(
     return torch.bincount(cell[valid], minlength=len(truth) * classes**2).view(-1, classes, classes)
 
 
+# %% ../../nbs/50_metrics/images.ipynb #5e45e24b
 def class_scores(
     matrix: Tensor,  # (B,K,K) from `confusion`
     names: Sequence[str],  # of the K classes
@@ -69,7 +70,7 @@ def class_scores(
     return {name: value.float() for name, value in scores.items()} | {"n_valid": count}
 
 
-# %% ../../nbs/50_metrics/images.ipynb #2d0b268d
+# %% ../../nbs/50_metrics/images.ipynb #46ffc1f8
 FINEST = 1 / (12 * 255**2)  # mean squared error of rounding to 8 bits, on pictures in 0-1
 DIRECTIONS = 8
 
@@ -94,6 +95,7 @@ def unit_picture(
     return picture.clamp(0, 1)
 
 
+# %% ../../nbs/50_metrics/images.ipynb #d8cd6386
 def _windows(length: int, like: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
     """`(length - 10, length)`: each row averages one whole Gaussian window; a product with it is the filter."""
     offset = torch.arange(length, device=like.device) - torch.arange(length - window + 1, device=like.device)[:, None]
@@ -118,6 +120,7 @@ def structure(
     return (luminance * contrast).mean((1, 2, 3)).float()
 
 
+# %% ../../nbs/50_metrics/images.ipynb #8092bea9
 def colour_distance(
     pred: Tensor,  # (B,3,H,W), 0-1
     target: Tensor,  # (B,3,H,W), 0-1
@@ -130,7 +133,7 @@ def colour_distance(
     return math.pi / 2 * (ours - true).abs().mean((1, 2)).to(target.device)
 
 
-# %% ../../nbs/50_metrics/images.ipynb #72b2f927
+# %% ../../nbs/50_metrics/images.ipynb #b8b675fd
 @dataclass(frozen=True)
 class ImageProtocol:
     """How a translated picture is judged; every figure names one."""
@@ -164,13 +167,14 @@ class ImageProtocol:
         )
 
 
+# %% ../../nbs/50_metrics/images.ipynb #64f3713c
 IMAGE_PROTOCOLS: dict[str, ImageProtocol] = {
     "colour": ImageProtocol("colour", "colour"),
     "segment": ImageProtocol("segment", "segment", decode="nearest"),
 }
 
 
-# %% ../../nbs/50_metrics/images.ipynb #e9a9cc42
+# %% ../../nbs/50_metrics/images.ipynb #019a385c
 def _at_size(picture: Tensor, target: Tensor, protocol: ImageProtocol) -> Tensor:
     """The prediction at the target's height and width."""
     if len(picture) != len(target):
@@ -188,6 +192,7 @@ def _at_size(picture: Tensor, target: Tensor, protocol: ImageProtocol) -> Tensor
     return F.interpolate(picture, size, mode="bilinear", antialias=True).clamp(0, 1)
 
 
+# %% ../../nbs/50_metrics/images.ipynb #da97c296
 def score_colour(
     pred: Tensor,  # (B,3,h,w) uint8, or floats 0-1
     target: Tensor,  # (B,3,H,W) uint8, or floats 0-1
@@ -207,6 +212,7 @@ def score_colour(
     }
 
 
+# %% ../../nbs/50_metrics/images.ipynb #392d8abc
 def score_segment(
     pred: Tensor,  # (B,3,h,w) picture, uint8 or floats 0-1; or (B,1,h,w) labels, whole numbers
     labels: Tensor,  # (B,1,H,W) true labels, whole numbers
@@ -232,6 +238,7 @@ def score_segment(
     return scores | {"mse": mse}
 
 
+# %% ../../nbs/50_metrics/images.ipynb #5106a1ae
 def score_images(
     pred: Tensor,  # (B,3,h,w) picture, uint8 or floats 0-1; or labels (B,1,h,w) for segment
     batch: Mapping[str, Tensor],  # from PackedPairs: `target`, and `labels` for segment

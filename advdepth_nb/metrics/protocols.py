@@ -26,7 +26,7 @@ __all__ = [
     "definitions",
 ]
 
-# %% ../../nbs/50_metrics/protocols.ipynb #b8bf7e20
+# %% ../../nbs/50_metrics/protocols.ipynb #1ad5d63f
 ALIGNMENTS = {
     "none": "no alignment",
     "median": "predictions scaled to the median of the truth",
@@ -48,6 +48,7 @@ def same_shape(size: Sequence[int], other: Sequence[int]) -> bool:
     return abs(size[0] * other[1] / (size[1] * other[0]) - 1) <= 0.02
 
 
+# %% ../../nbs/50_metrics/protocols.ipynb #9185031a
 @dataclass(frozen=True)
 class Protocol:
     """How a prediction is compared with the truth; every figure of error names one."""
@@ -171,7 +172,7 @@ PUBLISHED: dict[str, Protocol] = {
     )
 }  # fmt: skip
 
-# %% ../../nbs/50_metrics/protocols.ipynb #7d029acb
+# %% ../../nbs/50_metrics/protocols.ipynb #cc07109e
 CROPS = {"hu_crop": (12, 468, 16, 624), "toolbox_crop": (44, 471, 40, 601), "densedepth_crop": (20, 459, 24, 615)}
 
 
@@ -197,6 +198,7 @@ def one_change(base: Protocol) -> dict[str, Protocol]:
     return {p.name: p for p in changed if replace(p, name=base.name, source=base.source) != base}
 
 
+# %% ../../nbs/50_metrics/protocols.ipynb #17dec77c
 PROTOCOL_SWEEP: dict[str, Protocol] = {**PUBLISHED, **one_change(PUBLISHED["bts2019"])}
 
 

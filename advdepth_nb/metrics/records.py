@@ -11,7 +11,7 @@ from torch import Tensor
 # %% auto #0
 __all__ = ["COLUMNS", "KEYS", "GROUP", "records", "check_records", "current_names", "means"]
 
-# %% ../../nbs/50_metrics/records.ipynb #839b34cb
+# %% ../../nbs/50_metrics/records.ipynb #c6b12b3d
 COLUMNS = (
     "study", "row", "seed", "dataset", "split", "scene", "image", "protocol", "metric", "value", "n_valid"
 )  # fmt: skip
@@ -35,6 +35,7 @@ def records(
     return table[list(COLUMNS)]
 
 
+# %% ../../nbs/50_metrics/records.ipynb #0c4f0766
 def check_records(images: pd.DataFrame, where: object = "the records") -> pd.DataFrame:
     """The table itself, if it has all COLUMNS; else a ValueError that says which are lacking, and `where`."""
     if lacking := [c for c in COLUMNS if c not in images]:

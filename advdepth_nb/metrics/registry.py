@@ -15,8 +15,8 @@ __all__ = [
     "OF_CLASSES",
     "Metric",
     "metric_of",
-    "is_registered",
     "headings_of",
+    "is_registered",
     "register",
 ]
 
@@ -56,90 +56,99 @@ class Metric:
         return self.direction == "higher"
 
 
-# %% ../../nbs/50_metrics/registry.ipynb #6be39392
+# %% ../../nbs/50_metrics/registry.ipynb #3131e298
 _DEPTH, _STEREO, _PICTURES = ("depth",), ("stereo",), ("translation",)
+_ALL = _DEPTH + _STEREO + _PICTURES
 _EIGEN, _HU = "Eigen et al. 2014", "Hu et al. 2019"
 _BOCHKOVSKII, _KOCH = "Bochkovskii et al. 2024, Depth Pro", "Koch et al. 2018"
 _FOUHEY, _KITTI = "Fouhey et al. 2013", "Menze and Geiger 2015, KITTI"
 _PIX2PIX = "Isola et al. 2017, pix2pix"
 
+_ERRORS = (
+    ("mse", "MSE", "lower", "", _ALL, "", "mean squared error, behind every pooled RMSE"),
+    ("rmse", "RMSE", "lower", "m", _DEPTH, _EIGEN, "root of the mean squared error of depth"),
+    ("rmse_pooled", "RMSE over all images", "lower", "m", (), "", "root of the mean over images of their MSE"),
+    ("rmse_per_image", "mean RMSE of images", "lower", "m", (), "", "mean over images of their RMSE"),
+    ("abs_rel", "AbsRel", "lower", "", _DEPTH + _STEREO, _EIGEN, "mean of the error over the truth, a fraction"),
+    ("log10", "log10", "lower", "", _DEPTH, "Saxena et al. 2009", "mean difference of decimal logarithms of depth"),
+    ("delta1", "δ<1.25", "higher", "", _DEPTH, _EIGEN, "fraction of pixels within a factor of 1.25^1"),
+    ("delta2", "δ<1.25²", "higher", "", _DEPTH, _EIGEN, "fraction of pixels within a factor of 1.25^2"),
+    ("delta3", "δ<1.25³", "higher", "", _DEPTH, _EIGEN, "fraction of pixels within a factor of 1.25^3"),
+    ("mae", "MAE", "lower", "m", _DEPTH, "", "mean absolute error of depth"),
+    ("sq_rel", "SqRel", "lower", "m", _DEPTH, _EIGEN, "mean of the squared error over the truth"),
+    ("silog", "SILog", "lower", "", _DEPTH, _KITTI, "100 times the spread of log ratios, blind to scale"),
+)  # fmt: skip
 
-def _entries() -> list[Metric]:
-    """The table, line by line."""
-    edges = [
-        Metric(f"edge_{key}_{100 * t:.0f}", f"edge {name} @ {t:g} m", "higher",
-               f"{name} of Sobel edges of depth above {t:g}", "", _DEPTH, _HU)
-        for t in (0.25, 0.5, 1.0) for key, name in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"))
-    ]  # fmt: skip
-    ratios = [
-        Metric(f"si_{key}", f"SI boundary {name}", "higher",
-               f"{name} of pairs of neighbors whose depths differ by 5 to 25 %", "", _DEPTH, _BOCHKOVSKII)
-        for key, name in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"))
-    ]  # fmt: skip
-    deltas = [
-        Metric(f"delta{k}", f"δ<1.25{power}", "higher", f"fraction of pixels within a factor of 1.25^{k}", "",
-               _DEPTH, _EIGEN)
-        for k, power in ((1, ""), (2, "²"), (3, "³"))
-    ]  # fmt: skip
-    normals = [
-        Metric(f"normal_{k}", f"normals within {degrees}°", "higher", f"fraction of normals within {degrees}°", "",
-               _DEPTH, _FOUHEY)
-        for k, degrees in ((11, 11.25), (22, 22.5), (30, 30))
-    ]  # fmt: skip
-    return [
-        Metric("mse", "MSE", "lower", "mean squared error, behind every pooled RMSE", "",
-               _DEPTH + _STEREO + _PICTURES),
-        Metric("rmse", "RMSE", "lower", "root of the mean squared error of depth", "m", _DEPTH, _EIGEN),
-        Metric("rmse_pooled", "RMSE over all images", "lower", "root of the mean over images of their MSE", "m"),
-        Metric("rmse_per_image", "mean RMSE of images", "lower", "mean over images of their RMSE", "m"),
-        Metric("abs_rel", "AbsRel", "lower", "mean of the error over the truth, a fraction", "",
-               _DEPTH + _STEREO, _EIGEN),
-        Metric("log10", "log10", "lower", "mean difference of decimal logarithms of depth", "", _DEPTH,
-               "Saxena et al. 2009"),
-        *deltas,
-        Metric("mae", "MAE", "lower", "mean absolute error of depth", "m", _DEPTH),
-        Metric("sq_rel", "SqRel", "lower", "mean of the squared error over the truth", "m", _DEPTH, _EIGEN),
-        Metric("silog", "SILog", "lower", "100 times the spread of log ratios, blind to scale", "", _DEPTH, _KITTI),
-        *edges,
-        *ratios,
-        Metric("dbe_acc", "DBE accuracy", "lower", "from predicted edges to true ones, at most 10", "px", _DEPTH,
-               _KOCH),
-        Metric("dbe_comp", "DBE completeness", "lower", "from true edges to predicted ones, at most 10", "px", _DEPTH,
-               _KOCH),
-        Metric("pe_plan", "planarity error", "lower", "how uneven planes are", "cm", _DEPTH, _KOCH),
-        Metric("pe_ori", "orientation error", "lower", "how far planes are turned", "°", _DEPTH, _KOCH),
-        Metric("normal_mean", "mean normal error", "lower", "mean angle between normals", "°", _DEPTH, _FOUHEY),
-        Metric("normal_median", "median normal error", "lower", "median angle between normals", "°", _DEPTH, _FOUHEY),
-        *normals,
-        Metric("curvature", "curvature error", "lower", "error in how far smooth surfaces turn from cell to cell", "°",
-               _DEPTH),
-        Metric("epe", "EPE", "lower", "mean absolute error of disparity, the end-point error", "px", _STEREO,
-               "Mayer et al. 2016"),
-        Metric("epe_width", "EPE, % of width", "lower", "EPE in per cent of the picture's width", "", _STEREO),
-        Metric("epe_range", "EPE, % of range", "lower", "EPE in per cent of the range of true disparities", "",
-               _STEREO),
-        Metric("bad3", "bad 3 px", "lower", "pixels that are off by more than 3 px", "%", _STEREO,
-               "Scharstein and Szeliski 2002"),
-        Metric("d1", "D1", "lower", "pixels that are off by 3 px and 5 % of the truth", "%", _STEREO, _KITTI),
-        Metric("depth_rmse", "depth RMSE", "lower", "RMSE of the depth that a disparity means", "m", _STEREO, _EIGEN),
-        Metric("depth_abs_rel", "depth AbsRel", "lower", "AbsRel of the depth that a disparity means", "", _STEREO,
-               _EIGEN),
-        Metric("depth_delta1", "depth δ<1.25", "higher", "fraction of such depths within a factor of 1.25", "",
-               _STEREO, _EIGEN),
-        Metric("l1", "L1", "lower", "mean absolute difference of pictures in 0-1", "", _PICTURES, _PIX2PIX),
-        Metric("psnr", "PSNR", "higher", "peak signal-to-noise ratio", "dB", _PICTURES),
-        Metric("ssim", "SSIM", "higher", "structural similarity", "", _PICTURES, "Wang et al. 2004"),
-        Metric("colour_distance", "color distance", "lower", "between the colors of two pictures, wherever they lie",
-               "", _PICTURES, "Rabin et al. 2011"),
-        Metric("iou", "mean IoU", "higher", "intersection over union, mean over classes that occur", "", _PICTURES),
-        Metric("f1", "mean F1", "higher", "F1 of pixels, mean over classes that occur", "", _PICTURES),
-        Metric("accuracy", "accuracy", "higher", "fraction of pixels whose class is right", "", _PICTURES),
-    ]  # fmt: skip
+# %% ../../nbs/50_metrics/registry.ipynb #c4b8f607
+_EDGES = (
+    ("edge_precision_25", "edge precision @ 0.25 m", "higher", "", _DEPTH, _HU,
+     "precision of Sobel edges of depth above 0.25"),
+    ("edge_recall_25", "edge recall @ 0.25 m", "higher", "", _DEPTH, _HU, "recall of Sobel edges of depth above 0.25"),
+    ("edge_f1_25", "edge F1 @ 0.25 m", "higher", "", _DEPTH, _HU, "F1 of Sobel edges of depth above 0.25"),
+    ("edge_precision_50", "edge precision @ 0.5 m", "higher", "", _DEPTH, _HU,
+     "precision of Sobel edges of depth above 0.5"),
+    ("edge_recall_50", "edge recall @ 0.5 m", "higher", "", _DEPTH, _HU, "recall of Sobel edges of depth above 0.5"),
+    ("edge_f1_50", "edge F1 @ 0.5 m", "higher", "", _DEPTH, _HU, "F1 of Sobel edges of depth above 0.5"),
+    ("edge_precision_100", "edge precision @ 1 m", "higher", "", _DEPTH, _HU,
+     "precision of Sobel edges of depth above 1"),
+    ("edge_recall_100", "edge recall @ 1 m", "higher", "", _DEPTH, _HU, "recall of Sobel edges of depth above 1"),
+    ("edge_f1_100", "edge F1 @ 1 m", "higher", "", _DEPTH, _HU, "F1 of Sobel edges of depth above 1"),
+    ("si_precision", "SI boundary precision", "higher", "", _DEPTH, _BOCHKOVSKII,
+     "precision of pairs of neighbors whose depths differ by 5 to 25 %"),
+    ("si_recall", "SI boundary recall", "higher", "", _DEPTH, _BOCHKOVSKII,
+     "recall of pairs of neighbors whose depths differ by 5 to 25 %"),
+    ("si_f1", "SI boundary F1", "higher", "", _DEPTH, _BOCHKOVSKII,
+     "F1 of pairs of neighbors whose depths differ by 5 to 25 %"),
+    ("dbe_acc", "DBE accuracy", "lower", "px", _DEPTH, _KOCH, "from predicted edges to true ones, at most 10"),
+    ("dbe_comp", "DBE completeness", "lower", "px", _DEPTH, _KOCH, "from true edges to predicted ones, at most 10"),
+)  # fmt: skip
 
+_SURFACES = (
+    ("pe_plan", "planarity error", "lower", "cm", _DEPTH, _KOCH, "how uneven planes are"),
+    ("pe_ori", "orientation error", "lower", "°", _DEPTH, _KOCH, "how far planes are turned"),
+    ("normal_mean", "mean normal error", "lower", "°", _DEPTH, _FOUHEY, "mean angle between normals"),
+    ("normal_median", "median normal error", "lower", "°", _DEPTH, _FOUHEY, "median angle between normals"),
+    ("normal_11", "normals within 11.25°", "higher", "", _DEPTH, _FOUHEY, "fraction of normals within 11.25°"),
+    ("normal_22", "normals within 22.5°", "higher", "", _DEPTH, _FOUHEY, "fraction of normals within 22.5°"),
+    ("normal_30", "normals within 30°", "higher", "", _DEPTH, _FOUHEY, "fraction of normals within 30°"),
+    ("curvature", "curvature error", "lower", "°", _DEPTH, "",
+     "error in how far smooth surfaces turn from cell to cell"),
+)  # fmt: skip
 
-METRICS: dict[str, Metric] = {entry.key: entry for entry in _entries()}
+# %% ../../nbs/50_metrics/registry.ipynb #89e8ee03
+_DISPARITY = (
+    ("epe", "EPE", "lower", "px", _STEREO, "Mayer et al. 2016",
+     "mean absolute error of disparity, the end-point error"),
+    ("epe_width", "EPE, % of width", "lower", "", _STEREO, "", "EPE in per cent of the picture's width"),
+    ("epe_range", "EPE, % of range", "lower", "", _STEREO, "", "EPE in per cent of the range of true disparities"),
+    ("bad3", "bad 3 px", "lower", "%", _STEREO, "Scharstein and Szeliski 2002",
+     "pixels that are off by more than 3 px"),
+    ("d1", "D1", "lower", "%", _STEREO, _KITTI, "pixels that are off by 3 px and 5 % of the truth"),
+    ("depth_rmse", "depth RMSE", "lower", "m", _STEREO, _EIGEN, "RMSE of the depth that a disparity means"),
+    ("depth_abs_rel", "depth AbsRel", "lower", "", _STEREO, _EIGEN, "AbsRel of the depth that a disparity means"),
+    ("depth_delta1", "depth δ<1.25", "higher", "", _STEREO, _EIGEN, "fraction of such depths within a factor of 1.25"),
+)  # fmt: skip
 
-# %% ../../nbs/50_metrics/registry.ipynb #de75cb33
+_TRANSLATION = (
+    ("l1", "L1", "lower", "", _PICTURES, _PIX2PIX, "mean absolute difference of pictures in 0-1"),
+    ("psnr", "PSNR", "higher", "dB", _PICTURES, "", "peak signal-to-noise ratio"),
+    ("ssim", "SSIM", "higher", "", _PICTURES, "Wang et al. 2004", "structural similarity"),
+    ("colour_distance", "color distance", "lower", "", _PICTURES, "Rabin et al. 2011",
+     "between the colors of two pictures, wherever they lie"),
+    ("iou", "mean IoU", "higher", "", _PICTURES, "", "intersection over union, mean over classes that occur"),
+    ("f1", "mean F1", "higher", "", _PICTURES, "", "F1 of pixels, mean over classes that occur"),
+    ("accuracy", "accuracy", "higher", "", _PICTURES, "", "fraction of pixels whose class is right"),
+)  # fmt: skip
+
+# %% ../../nbs/50_metrics/registry.ipynb #68be1f84
+METRICS: dict[str, Metric] = {
+    key: Metric(key, symbol, direction, measures, unit, systems, source)
+    for key, symbol, direction, unit, systems, source, measures in (
+        *_ERRORS, *_EDGES, *_SURFACES, *_DISPARITY, *_TRANSLATION
+    )
+}  # fmt: skip
+
+# %% ../../nbs/50_metrics/registry.ipynb #4aa2b1c6
 PARTS = {"own": "own size", "0-2m": "0-2 m", "2-4m": "2-4 m", "4m+": "beyond 4 m", "occlusion": "occlusions",
          "crease": "creases", "smooth": "smooth surfaces"}  # fmt: skip
 OF_CLASSES = {"iou": "IoU", "f1": "F1"}  # iou_stalk: of one class
@@ -161,15 +170,16 @@ def metric_of(key: str) -> Metric:
     return replace(entry, key=key, symbol=f"{entry.symbol}, {PARTS.get(part, part)}" if part else entry.symbol)
 
 
+def headings_of(*keys: str) -> dict[str, str]:
+    """Key -> heading, in the order given: the columns of a table."""
+    return {key: metric_of(key).heading for key in keys}
+
+
+# %% ../../nbs/50_metrics/registry.ipynb #c8376ad1
 def is_registered(key: str) -> bool:
     """Whether it is known what a key means."""
     kind, _, name = key.partition("@")[0].partition("_")
     return key.partition("@")[0] in METRICS or (kind in OF_CLASSES and bool(name))
-
-
-def headings_of(*keys: str) -> dict[str, str]:
-    """Key -> heading, in the order given: the columns of a table."""
-    return {key: metric_of(key).heading for key in keys}
 
 
 def register(entry: Metric) -> Metric:

@@ -72,7 +72,7 @@ class MeanDisparity(nn.Module):
         return [self.mean.expand(len(image), 2, -1, -1)]
 
 
-# %% ../../nbs/30_models/constant.ipynb #3bcd0a4d
+# %% ../../nbs/30_models/constant.ipynb #29df6df8
 class GrayscaleCopy(nn.Module):
     """The gray picture `(B,1,H,W)`, left as it is, in three channels."""
 
@@ -84,6 +84,7 @@ class GrayscaleCopy(nn.Module):
         return picture.expand(-1, 3, -1, -1)
 
 
+# %% ../../nbs/30_models/constant.ipynb #36638c3f
 class MajorityClass(nn.Module):
     """How often each class was seen at each pixel of the training data, `(B,classes,H,W)`, to be read as logits."""
 

@@ -41,6 +41,8 @@ __all__ = [
     "pretrained_weights",
     "normalization",
     "feature_network",
+    "map_options",
+    "densenet_maps",
     "Encoder",
     "encoder_of",
     "in_cache",
@@ -78,7 +80,7 @@ def resolve_source(encoder: str, source: str | Path) -> str:
     return "package" if package and find_spec(package.replace("-", "_")) else "timm"
 
 
-# %% ../../nbs/30_models/encoders.ipynb #27c124b3
+# %% ../../nbs/30_models/encoders.ipynb #5d409848
 def build_timm(encoder: str, pretrained: bool = False, **options: Any) -> nn.Module:
     """A timm model, or one sentence on why there is none."""
     import timm
@@ -104,6 +106,7 @@ def timm_config(encoder: str) -> Any:
     return get_pretrained_cfg(encoder, allow_unregistered=True) or PretrainedCfg()
 
 
+# %% ../../nbs/30_models/encoders.ipynb #54a2be49
 def unavailable(encoder: str, why: str) -> FileNotFoundError:
     """The error for weights that cannot be had, with every way to get them."""
     package = package_of(encoder)
@@ -126,7 +129,7 @@ def timm_weights(encoder: str) -> dict[str, Tensor]:
         raise unavailable(encoder, type(error).__name__) from error
 
 
-# %% ../../nbs/30_models/encoders.ipynb #7c13536b
+# %% ../../nbs/30_models/encoders.ipynb #ab86223b
 def packaged_file(encoder: str) -> Path:
     """The file of weights in the encoder's package, found without importing it."""
     package = package_of(encoder)
@@ -149,6 +152,7 @@ def classifier_shapes(encoder: str) -> dict[str, torch.Size]:
         return {name: value.shape for name, value in build_timm(encoder).state_dict().items()}
 
 
+# %% ../../nbs/30_models/encoders.ipynb #4f72d0f9
 def package_weights(encoder: str) -> dict[str, Tensor]:
     """Weights of an encoder's package under the names of timm's classifier."""
     path, ours = packaged_file(encoder), classifier_shapes(encoder)
@@ -196,7 +200,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     return state_dict_of(saved, str(path))
 
 
-# %% ../../nbs/30_models/encoders.ipynb #0ecc0ad2
+# %% ../../nbs/30_models/encoders.ipynb #1f2b1cb8
 def common_name(key: str) -> str:
     """A parameter's name without what differs between timm's classifier, its feature network and a wrapped one."""
     return key.removeprefix("module.").removeprefix("model.").replace("_", ".")
@@ -207,6 +211,7 @@ def shortened(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
+# %% ../../nbs/30_models/encoders.ipynb #dcc04d47
 def file_weights(encoder: str, path: Path | str) -> dict[str, Tensor]:
     """Weights of a file under the names of timm's classifier, whose last layer may be missing or another's."""
     if not Path(path).expanduser().is_file():
@@ -257,7 +262,7 @@ def normalization(encoder: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(config.mean or IMAGENET[0]), tuple(config.std or IMAGENET[1])
 
 
-# %% ../../nbs/30_models/encoders.ipynb #90631e68
+# %% ../../nbs/30_models/encoders.ipynb #e453bb3a
 def feature_network(encoder: str, any_size: bool = False, **options: Any) -> nn.Module:
     """A timm model that gives its maps; one for images of any size where its family has the option."""
     try:
@@ -271,6 +276,31 @@ def feature_network(encoder: str, any_size: bool = False, **options: Any) -> nn.
         raise ValueError(f"encoder {encoder!r} gives no feature maps: choose one with features_only") from error
 
 
+def map_options(encoder: str) -> dict[str, Any]:
+    """What timm has to be asked for to give four maps: those of strides 4 to 32, or the last four of one stride."""
+    with torch.device("meta"):  # only to ask what it offers
+        strides = feature_network(encoder).feature_info.reduction()
+    if {4, 8, 16, 32} <= set(strides):
+        return {"out_indices": [strides.index(s) for s in (4, 8, 16, 32)]}
+    if len(set(strides)) == 1:
+        return {"out_indices": (-4, -3, -2, -1), "any_size": True}
+    raise ValueError(f"encoder {encoder!r} has maps of strides {strides}; needed are 4, 8, 16, 32 or one")
+
+
+# %% ../../nbs/30_models/encoders.ipynb #587993a7
+def densenet_maps(body: nn.Module, x: Tensor) -> list[Tensor]:
+    """Hu et al.'s four maps of timm's DenseNet features: before each transition's pooling, and the last."""
+    maps = []
+    for name, block in body.named_children():
+        if name.startswith("transition"):
+            maps.append(block.conv(block.norm(x)))  # timm's norm holds the ReLU
+            x = block.pool(maps[-1])
+        else:
+            x = block(x)
+    return [*maps, x]
+
+
+# %% ../../nbs/30_models/encoders.ipynb #971ed0eb
 class Encoder(nn.Module):
     """Four maps of a timm model at strides 4, 8, 16 and 32; `channels` are theirs."""
 
@@ -288,22 +318,13 @@ class Encoder(nn.Module):
             transitions = [block for key, block in self.body.named_children() if key.startswith("transition")]
             self.channels = [t.conv.out_channels for t in transitions] + [self.body.norm5.num_features]
         else:
-            self.body = feature_network(name, **self._options())
+            options = map_options(name)
+            self.resized = "any_size" in options  # maps of one stride
+            self.body = feature_network(name, **options)
             self.channels = self.body.feature_info.channels()
         self.normalize_by(*normalization(name))
         if str(pretrained) != "none" and not self.mean.is_meta:
             self.body.load_state_dict(self.matching(pretrained_weights(name, pretrained), str(pretrained)))
-
-    def _options(self) -> dict[str, Any]:
-        """What timm has to be asked for to get the four maps."""
-        with torch.device("meta"):  # only to ask what it offers
-            strides = feature_network(self.name).feature_info.reduction()
-        if {4, 8, 16, 32} <= set(strides):
-            return {"out_indices": [strides.index(s) for s in (4, 8, 16, 32)]}
-        self.resized = len(set(strides)) == 1
-        if self.resized:
-            return {"out_indices": (-4, -3, -2, -1), "any_size": True}
-        raise ValueError(f"encoder {self.name!r} has maps of strides {strides}; needed are 4, 8, 16, 32 or one")
 
     def normalize_by(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """Normalise images by this mean and deviation, RGB in 0-1, from now on."""
@@ -332,7 +353,7 @@ class Encoder(nn.Module):
         height, width = image.shape[-2:]
         image = (image - self.mean) / self.std
         try:
-            maps = self._dense(image) if self.dense else self.body(image)
+            maps = densenet_maps(self.body, image) if self.dense else self.body(image)
         except torch.OutOfMemoryError:
             raise
         except (AssertionError, RuntimeError) as error:
@@ -375,23 +396,14 @@ class Encoder(nn.Module):
                 )
         return self
 
-    def _dense(self, x: Tensor) -> list[Tensor]:
-        maps = []
-        for name, block in self.body.named_children():
-            if name.startswith("transition"):
-                maps.append(block.conv(block.norm(x)))  # timm's norm holds the ReLU
-                x = block.pool(maps[-1])
-            else:
-                x = block(x)
-        return [*maps, x]
 
-
+# %% ../../nbs/30_models/encoders.ipynb #1f16aa00
 def encoder_of(net: nn.Module) -> Encoder | None:
     """The encoder inside a network, if it has one."""
     return next((module for module in net.modules() if isinstance(module, Encoder)), None)
 
 
-# %% ../../nbs/30_models/encoders.ipynb #21e51002
+# %% ../../nbs/30_models/encoders.ipynb #2a673702
 def in_cache(config: Any) -> bool:
     """Whether the weights that timm's `pretrained_cfg` names have been fetched before."""
     from huggingface_hub import try_to_load_from_cache
@@ -404,6 +416,7 @@ def in_cache(config: Any) -> bool:
     return any(isinstance(path, str) for path in found)
 
 
+# %% ../../nbs/30_models/encoders.ipynb #858d65d7
 def server_answers(config: Any, seconds: float = 5.0) -> bool:
     """Whether the server that has these weights says anything at all; of a file only the header is asked for."""
     from urllib.error import HTTPError
@@ -425,6 +438,7 @@ def server_answers(config: Any, seconds: float = 5.0) -> bool:
     return True
 
 
+# %% ../../nbs/30_models/encoders.ipynb #e162afb4
 def check_pretrained(encoder: str, source: str | Path) -> None:
     """Refuse weights that cannot be had or do not fit, in one sentence; downloads nothing."""
     check_source(source)
@@ -441,7 +455,7 @@ def check_pretrained(encoder: str, source: str | Path) -> None:
         shape.matching(pretrained_weights(encoder, source), source)
 
 
-# %% ../../nbs/30_models/encoders.ipynb #50a8f2ed
+# %% ../../nbs/30_models/encoders.ipynb #9954c7a4
 @lru_cache(maxsize=4)
 def _without_memory(encoder: str) -> Encoder:
     with torch.device("meta"):
@@ -462,6 +476,7 @@ def map_sizes(
         return ()
 
 
+# %% ../../nbs/30_models/encoders.ipynb #b43da962
 def nearest_sizes(
     encoder: str,
     size: tuple[int, int],  # (H,W) of an image that does not fit

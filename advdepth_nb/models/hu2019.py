@@ -133,7 +133,7 @@ def in_full_precision(
         return layer(x)
 
 
-# %% ../../nbs/30_models/hu2019.ipynb #41253d05
+# %% ../../nbs/30_models/hu2019.ipynb #1869c3e2
 class Decoder(nn.Module):
     """1x1 convolution, then four up-projections that halve the channels: C -> C/32 (Hu et al. 2019)."""
 
@@ -156,6 +156,7 @@ class Decoder(nn.Module):
         return x
 
 
+# %% ../../nbs/30_models/hu2019.ipynb #70526570
 class Fusion(nn.Module):
     """Each of the encoder's maps enlarged to the output's size with `width` channels, then mixed (Hu et al. 2019)."""
 
@@ -172,6 +173,7 @@ class Fusion(nn.Module):
         return F.relu(self.bn(self.conv(fused)))
 
 
+# %% ../../nbs/30_models/hu2019.ipynb #e0401316
 class Refinement(nn.Module):
     """Three 5x5 convolutions down to one channel, the last with a bias and no activation (Hu et al. 2019)."""
 
@@ -258,7 +260,7 @@ def check_sizes(
         raise misfit("frame", frame, lambda size: bool(map_sizes(encoder, size)), refuses(*frame))
 
 
-# %% ../../nbs/30_models/hu2019.ipynb #7218a2b4
+# %% ../../nbs/30_models/hu2019.ipynb #ba13a362
 def _our_name(key: str) -> str:
     """Hu et al.'s name of a parameter as it is called here."""
     key = key.removeprefix("module.")
@@ -268,6 +270,7 @@ def _our_name(key: str) -> str:
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.(?=\d)", r"\1", key)
 
 
+# %% ../../nbs/30_models/hu2019.ipynb #37cefcd0
 def load_hu_weights(
     net: DepthNet,
     path_or_state_dict: str | Path | Mapping[str, Tensor],

@@ -15,12 +15,12 @@ from .hu2019 import in_full_precision
 from .stereo_unet import check_size
 
 # %% auto #0
-__all__ = ["norm_layer", "initialise", "TranslationNet", "translate"]
+__all__ = ["norm_layer", "initialize", "TranslationNet", "translate"]
 
 
-# %% ../../nbs/30_models/pix2pix.ipynb #fc2179cd
+# %% ../../nbs/30_models/pix2pix.ipynb #a431b04a
 def norm_layer(norm: str) -> Callable[[int], nn.Module]:
-    """A function from channels to the layer that normalises them, by the batch at hand alone."""
+    """A function from channels to the layer that normalizes them, by the batch at hand alone."""
     match norm:
         case "instance":
             return nn.InstanceNorm2d
@@ -31,8 +31,8 @@ def norm_layer(norm: str) -> Callable[[int], nn.Module]:
     raise ValueError(f"norm must be 'instance', 'batch' or 'none', not {norm!r}")
 
 
-def initialise(layer: nn.Module) -> None:
-    """The start of CycleGAN and pix2pix for one layer: weights N(0, 0.02), gains N(1, 0.02), biases 0."""
+def initialize(layer: nn.Module) -> None:
+    """CycleGAN's and pix2pix's initialization of one layer: weights N(0, 0.02), gains N(1, 0.02), biases 0."""
     if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
         nn.init.normal_(layer.weight, 0.0, 0.02)
     elif isinstance(layer, nn.BatchNorm2d):
@@ -63,7 +63,7 @@ def _check_options(downs: int, final: str, dropout: float) -> None:
         raise ValueError(f"dropout must lie in 0 <= dropout < 1, not {dropout}")
 
 
-# %% ../../nbs/30_models/pix2pix.ipynb #43dec320
+# %% ../../nbs/30_models/pix2pix.ipynb #8748d2d5
 class TranslationNet(nn.Module):
     """pix2pix's U-net: an image `(B,channels_in,H,W)`, of order 1, to another `(B,channels_out,H,W)`.
 
@@ -86,17 +86,17 @@ class TranslationNet(nn.Module):
         _check_options(downs, final, dropout)
         self.noise, self.dropout, self.final, self.multiple = noise, dropout, final, 2**downs
         sizes, bias = [width * min(2**k, 8) for k in range(downs)], norm != "batch"
-        normalise, same = norm_layer(norm), lambda channels: nn.Identity()
+        normalize, same = norm_layer(norm), lambda channels: nn.Identity()
         into, out_of = [channels_in, *sizes], [channels_out, *sizes]
         self.down = nn.ModuleList(
-            _down_level(into[k], sizes[k], k, bias, normalise if 0 < k < downs - 1 else same) for k in range(downs)
+            _down_level(into[k], sizes[k], k, bias, normalize if 0 < k < downs - 1 else same) for k in range(downs)
         )
         self.up = nn.ModuleList(  # level k takes a map of stride 2^(k+1) to stride 2^k
-            _up_level(sizes[k] * (1 if k == downs - 1 else 2), out_of[k], bias or k == 0, normalise if k else same)
+            _up_level(sizes[k] * (1 if k == downs - 1 else 2), out_of[k], bias or k == 0, normalize if k else same)
             for k in range(downs)
         )
         self.noisy = range(downs - 2, downs - 2 - max(1, downs - 5), -1)  # levels of the way up
-        self.apply(initialise)
+        self.apply(initialize)
 
     def forward(
         self,
@@ -115,7 +115,16 @@ class TranslationNet(nn.Module):
         return torch.tanh(x) if self.final == "tanh" else x
 
 
-# %% ../../nbs/30_models/pix2pix.ipynb #da5ce37b
+# %% ../../nbs/30_models/pix2pix.ipynb #3345847c
+def _with_noise(net: TranslationNet, image: Tensor, seed: int) -> Tensor:
+    """`net(image)`, its dropout drawn from `seed`, on the CPU or the GPU that holds the image."""
+    torch.default_generator.manual_seed(seed)
+    if image.device.type == "cuda":
+        with torch.cuda.device(image.device):
+            torch.cuda.manual_seed(seed)
+    return net(image)
+
+
 def translate(
     net: TranslationNet,
     image: Tensor,  # (B,C,H,W)
@@ -124,15 +133,8 @@ def translate(
     """Each image translated by itself under the noise of `seed`; the global random state is left alone."""
     cuda = [image.device] if image.device.type == "cuda" else []
     noise, net.noise = net.noise, net.noise and seed is not None
-    results = []
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=cuda):
-            for one in image.split(1):
-                torch.default_generator.manual_seed(seed or 0)
-                if cuda:
-                    with torch.cuda.device(image.device):
-                        torch.cuda.manual_seed(seed or 0)
-                results.append(net(one))
+            return torch.cat([_with_noise(net, one, seed or 0) for one in image.split(1)])
     finally:
         net.noise = noise
-    return torch.cat(results)

@@ -49,7 +49,7 @@ class UpLevel(nn.Module):
         return self.mix(torch.cat([self.enlarge(F.interpolate(x, scale_factor=2)), *others], dim=1))
 
 
-# %% ../../nbs/30_models/stereo_unet.ipynb #d13e56f7
+# %% ../../nbs/30_models/stereo_unet.ipynb #527b8545
 def glorot(layer: nn.Module) -> None:
     """Uniform weights of variance 2/(inputs + outputs), biases 0; for convolutions."""
     if isinstance(layer, nn.Conv2d):
@@ -58,6 +58,7 @@ def glorot(layer: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
+# %% ../../nbs/30_models/stereo_unet.ipynb #33a54ba3
 def check_size(image: Tensor, multiple: int, remedy: str) -> None:
     """ValueError unless both sides of `(B,C,H,W)` are multiples of `multiple`."""
     height, width = image.shape[-2:]

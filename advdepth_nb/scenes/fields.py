@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = [
-    "CLASSES",
+    "FIELD_CLASSES",
     "SKY",
     "SOIL",
     "STALK",
@@ -35,14 +35,14 @@ __all__ = [
     "LEAVES",
     "ROWS",
     "REACH",
-    "COATS",
+    "MATERIALS",
     "CLASS_OF",
     "rig_camera",
     "Field",
-    "sow",
+    "sample_field",
     "Growth",
     "copies",
-    "gathered",
+    "concatenated",
     "upright",
     "blade_axes",
     "stalk_points",
@@ -52,28 +52,29 @@ __all__ = [
     "ground",
     "distance",
     "too_near",
-    "grown",
-    "drive",
-    "LightMap",
-    "light_map",
-    "lit",
+    "viewpoint",
+    "view_solids",
+    "ShadowMap",
+    "shadow_map",
+    "visibility",
     "Daylight",
     "daylight",
-    "fine",
-    "earth",
-    "leaf",
-    "sky",
+    "contrast",
+    "soil_texture",
+    "leaf_texture",
+    "sky_light",
     "Surfaces",
     "surfaces",
-    "painted",
-    "shone_on",
-    "draw",
+    "paint",
+    "shade",
+    "render",
     "field",
     "field_sheet",
 ]
 
-# %% ../../nbs/10_scenes/fields.ipynb #6b6d2b64
-CLASSES = ("sky", "soil", "stalk", "leaf")  # leaf: all that is green, weeds and panicles too; soil: litter on it too
+# %% ../../nbs/10_scenes/fields.ipynb #381e1c67
+# leaf: all that is green, weeds and panicles too; soil: litter on it too
+FIELD_CLASSES = ("sky", "soil", "stalk", "leaf")
 SKY, SOIL, STALK, LEAF = range(4)
 NEAREST = 0.5  # metres: nothing that is seen is nearer
 FOCAL = 0.785  # widths of the image
@@ -88,40 +89,11 @@ def rig_camera(
     return Camera(FOCAL * width, FOCAL * width, (width - 1) / 2, (height - 1) / 2, height, width)
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #443648b4
+# %% ../../nbs/10_scenes/fields.ipynb #27ff5ec6
 LEAVES = 12  # the most a plant has
 ROWS, REACH = 9, 14.0  # rows on either side and metres ahead that are made of plants
 
 
-@dataclass(frozen=True)
-class Field:
-    """What one field is like; the rows run along y, z is up, the rig drives along x = 0."""
-
-    alley: float  # metres from x = 0 to the row on either side
-    spacing: float  # metres from row to row
-    ridge: float  # metres: height of the ridge under a row
-    tall: float  # metres: height of a plant
-    thick: float  # metres: radius of a stalk at the foot
-    leaves: int  # of a plant
-    long: float  # metres: length of a leaf
-    wide: float  # metres: half its width
-    droop: float  # 0 upright to 1 hanging
-    dry: float  # share of a leaf that has withered
-    green: np.ndarray  # (3,) linear RGB of a leaf
-    stem: np.ndarray  # (3,) of a stalk
-    head: np.ndarray | None  # (3,) of a panicle; None: it is too early for one
-    earth: np.ndarray  # (3,) of the soil
-    weeds: float  # for every square metre
-    sun: np.ndarray  # (3,) direction to the sun
-    sunlight: np.ndarray  # (3,) linear RGB
-    skylight: np.ndarray  # (3,) linear RGB
-    clouds: float  # share of the sky, 0 to 1
-    foot: np.ndarray  # (N,2) metres: where each plant stands
-    luck: np.ndarray  # (N,8) each plant's random numbers, 0 to 1
-    fate: np.ndarray  # (N,LEAVES,6) each leaf's
-
-
-# %% ../../nbs/10_scenes/fields.ipynb #81ed6dab
 def _stand(rng: np.random.Generator, alley: float, spacing: float, gap: float) -> np.ndarray:
     """Where the plants stand, `(N,2)` metres: rows that are not quite straight, with gaps where nothing came up."""
     rows = np.concatenate([side * (alley + spacing * np.arange(ROWS)) for side in (-1, 1)])
@@ -131,6 +103,7 @@ def _stand(rng: np.random.Generator, alley: float, spacing: float, gap: float) -
     return foot[rng.random(len(foot)) > rng.uniform(0.02, 0.2)]
 
 
+# %% ../../nbs/10_scenes/fields.ipynb #67ba25d4
 def _weather(rng: np.random.Generator) -> tuple[bool, dict[str, np.ndarray]]:
     """Whether the sky is gray, and what `Field` holds of sun and sky."""
     overcast = rng.random() < 0.3
@@ -142,6 +115,7 @@ def _weather(rng: np.random.Generator) -> tuple[bool, dict[str, np.ndarray]]:
     return overcast, {"sun": sun, "sunlight": sunlight, "skylight": skylight}
 
 
+# %% ../../nbs/10_scenes/fields.ipynb #2b19835d
 def _habit(rng: np.random.Generator, age: float) -> dict[str, float]:
     """What `Field` holds of the shape of ridges and plants; `age` from 0 to 1."""
     return {
@@ -166,8 +140,37 @@ def _tints(rng: np.random.Generator, age: float, pale: float) -> dict[str, np.nd
     return {"green": np.array(green), "stem": np.array(stem), "head": head, "earth": np.array(earth)}
 
 
+# %% ../../nbs/10_scenes/fields.ipynb #4e286ea6
+@dataclass(frozen=True)
+class Field:
+    """What one field is like; the rows run along y, z is up, the rig drives along x = 0."""
+
+    alley: float  # metres from x = 0 to the row on either side
+    spacing: float  # metres from row to row
+    ridge: float  # metres: height of the ridge under a row
+    tall: float  # metres: height of a plant
+    thick: float  # metres: radius of a stalk at the foot
+    leaves: int  # of a plant
+    long: float  # metres: length of a leaf
+    wide: float  # metres: half its width
+    droop: float  # 0 upright to 1 hanging
+    dry: float  # share of a leaf that has withered
+    green: np.ndarray  # (3,) linear RGB of a leaf
+    stem: np.ndarray  # (3,) of a stalk
+    head: np.ndarray | None  # (3,) of a panicle; None: it is too early for one
+    earth: np.ndarray  # (3,) of the soil
+    weeds: float  # for every square metre
+    sun: np.ndarray  # (3,) direction to the sun
+    sunlight: np.ndarray  # (3,) linear RGB
+    skylight: np.ndarray  # (3,) linear RGB
+    clouds: float  # share of the sky, 0 to 1
+    foot: np.ndarray  # (N,2) metres: where each plant stands
+    plant_noise: np.ndarray  # (N,8) each plant's random numbers, 0 to 1
+    leaf_noise: np.ndarray  # (N,LEAVES,6) each leaf's
+
+
 @lru_cache(maxsize=16)
-def sow(
+def sample_field(
     scene: int,
 ) -> Field:
     """The field with this number: age, density, colors, soil and weather follow from the number alone."""
@@ -188,13 +191,13 @@ def sow(
         clouds=1.0 if overcast else rng.uniform(0, 0.7),
         **weather,
         foot=foot,
-        luck=rng.random((len(foot), 8)),
-        fate=rng.random((len(foot), LEAVES, 6)),
+        plant_noise=rng.random((len(foot), 8)),
+        leaf_noise=rng.random((len(foot), LEAVES, 6)),
     )
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #d1a96d50
-COATS = ("earth", "sky", "stalk", "node", "leaf", "litter", "panicle", "canopy")
+# %% ../../nbs/10_scenes/fields.ipynb #c777d806
+MATERIALS = ("earth", "sky", "stalk", "node", "leaf", "litter", "panicle", "canopy")
 CLASS_OF = (SOIL, SKY, STALK, STALK, LEAF, SOIL, LEAF, LEAF)
 
 
@@ -203,7 +206,7 @@ class Growth:
     """Solids of many objects, with what they are painted with."""
 
     solids: Solids
-    coat: np.ndarray  # (P,) index into COATS
+    material: np.ndarray  # (P,) index into MATERIALS
     tint: np.ndarray  # (P,3) linear RGB
     owner: np.ndarray  # (P,) number of the object: 0 sky, 1 soil, 2 the distance, 3 and up plants
 
@@ -211,12 +214,12 @@ class Growth:
         """Some of it."""
         s = self.solids
         solids = Solids(s.kind[which], s.center[which], s.axes[which], s.half[which])
-        return Growth(solids, self.coat[which], self.tint[which], self.owner[which])
+        return Growth(solids, self.material[which], self.tint[which], self.owner[which])
 
 
 def copies(
     kind: int,
-    coat: str,  # a name in COATS
+    material: str,  # a name in MATERIALS
     center: np.ndarray,  # (...,3) metres
     axes: np.ndarray,  # (...,3,3) rows
     half: np.ndarray,  # (...,3) metres
@@ -228,17 +231,19 @@ def copies(
     flat = lambda x, *end: np.broadcast_to(x, (*shape, *end)).reshape(-1, *end)  # noqa: E731
     n = int(np.prod(shape))
     solids = Solids(np.full(n, kind), flat(center, 3), flat(axes, 3, 3), flat(half, 3))
-    return Growth(solids, np.full(n, COATS.index(coat)), flat(tint, 3), flat(owner))
+    return Growth(solids, np.full(n, MATERIALS.index(material)), flat(tint, 3), flat(owner))
 
 
-def gathered(parts: list[Growth]) -> Growth:
+def concatenated(parts: list[Growth]) -> Growth:
     """All of them in one."""
     solids = Solids(
         *(np.concatenate([getattr(p.solids, name) for p in parts]) for name in ("kind", "center", "axes", "half"))
     )
-    return Growth(solids, *(np.concatenate([getattr(p, name) for p in parts]) for name in ("coat", "tint", "owner")))
+    rest = (np.concatenate([getattr(p, name) for p in parts]) for name in ("material", "tint", "owner"))
+    return Growth(solids, *rest)
 
 
+# %% ../../nbs/10_scenes/fields.ipynb #66f7758d
 def upright(direction: np.ndarray) -> np.ndarray:
     """Axes `(...,3,3)` whose third row is the unit `direction` `(...,3)`."""
     side = np.where(np.abs(direction[..., :1]) < 0.7, [1.0, 0, 0], [0, 1.0, 0])
@@ -257,23 +262,24 @@ def blade_axes(turn: np.ndarray, rise: np.ndarray, roll: np.ndarray) -> np.ndarr
     return np.stack([chord, c * side + s * arch, c * arch - s * side], -2)
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #f2f035bf
+# %% ../../nbs/10_scenes/fields.ipynb #6d2b0204
 def stalk_points(
     field: Field,
     plants: np.ndarray,  # (n,) which
     share: np.ndarray,  # (k,) how far up, 0 to 1
 ) -> np.ndarray:
     """Points `(n,k,3)` along the stalks: leaning, and bent a little further."""
-    luck = field.luck[plants]
-    tall = (field.tall * (0.75 + 0.4 * luck[:, 0]))[:, None]
-    turn = 2 * np.pi * luck[:, 1]
-    lean = 0.16 * luck[:, 2] ** 2 + 0.02
-    aside = tall * (lean[:, None] * share + 0.08 * (luck[:, 3] - 0.3)[:, None] * share**2)
+    plant_noise = field.plant_noise[plants]
+    tall = (field.tall * (0.75 + 0.4 * plant_noise[:, 0]))[:, None]
+    turn = 2 * np.pi * plant_noise[:, 1]
+    lean = 0.16 * plant_noise[:, 2] ** 2 + 0.02
+    aside = tall * (lean[:, None] * share + 0.08 * (plant_noise[:, 3] - 0.3)[:, None] * share**2)
     x = field.foot[plants, 0, None] + np.cos(turn)[:, None] * aside
     y = field.foot[plants, 1, None] + np.sin(turn)[:, None] * aside
     return np.stack([x, y, tall * share + field.ridge - 0.01], -1)
 
 
+# %% ../../nbs/10_scenes/fields.ipynb #5ace4cc3
 def stalks(
     field: Field,
     plants: np.ndarray,  # (n,)
@@ -285,22 +291,22 @@ def stalks(
     way = joints[:, 1:] - joints[:, :-1]
     length = np.linalg.norm(way, axis=-1, keepdims=True)
     taper = 1 - 0.5 * (np.arange(pieces) + 0.5) / pieces
-    radius = stretch * field.thick * (0.8 + 0.5 * field.luck[plants, 4])[:, None] * taper
+    radius = stretch * field.thick * (0.8 + 0.5 * field.plant_noise[plants, 4])[:, None] * taper
     half = np.stack([radius, radius, length[..., 0] / 2 + 0.001], -1)
     low = np.linspace(0.55, 0, pieces)[:, None] * (1 + 0.5 * field.dry)  # the foot is dry and brown
-    tint = field.stem * (0.8 + 0.4 * field.luck[plants, 5, None, None])
+    tint = field.stem * (0.8 + 0.4 * field.plant_noise[plants, 5, None, None])
     tint = tint + (np.array([0.22, 0.15, 0.075]) - tint) * low
     axes, owner = upright(way / length), plants[:, None] + 3
     out = copies(CYLINDER, "stalk", (joints[:, 1:] + joints[:, :-1]) / 2, axes, half, tint, owner)
     if pieces == 1:
         return out
     ring = half[:, 1:] * [1.18, 1.18, 0] + [0, 0, 0.006]
-    return gathered(
+    return concatenated(
         [out, copies(CYLINDER, "node", joints[:, 1:-1], axes[:, 1:], ring, tint[:, 1:] * 1.25 + 0.02, owner)]
     )
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #897bf4a3
+# %% ../../nbs/10_scenes/fields.ipynb #42a57a50
 def foliage(
     field: Field,
     plants: np.ndarray,  # (n,)
@@ -309,24 +315,25 @@ def foliage(
 ) -> Growth:
     """The leaves: old ones below, long and hanging; young ones on top, short and steep."""
     level = (np.arange(number) + 0.5) / number
-    fate, luck = field.fate[plants][:, :number], field.luck[plants]
-    signed = lambda k: 2 * fate[..., k] - 1  # noqa: E731
+    leaf_noise, plant_noise = field.leaf_noise[plants][:, :number], field.plant_noise[plants]
+    signed = lambda k: 2 * leaf_noise[..., k] - 1  # noqa: E731
     base = stalk_points(field, plants, 0.12 + 0.88 * level)
-    turn = 2 * np.pi * luck[:, 6, None] + np.pi * np.arange(number) + 0.45 * signed(0)
+    turn = 2 * np.pi * plant_noise[:, 6, None] + np.pi * np.arange(number) + 0.45 * signed(0)
     rise = np.radians(-22 + 62 * level - 30 * field.droop * (1 - 0.5 * level) + 14 * signed(1))
-    bow = (0.18 + 0.3 * fate[..., 2]) * (0.6 + 0.8 * field.droop) * (1.15 - 0.75 * level)
+    bow = (0.18 + 0.3 * leaf_noise[..., 2]) * (0.6 + 0.8 * field.droop) * (1.15 - 0.75 * level)
     size = 0.55 + 0.45 * np.sin(np.pi * (0.12 + 0.8 * level))
-    long = 0.42 * field.long * size * (0.7 + 0.5 * fate[..., 3])
-    wide = stretch * field.wide * size * (0.75 + 0.4 * fate[..., 4])
+    long = 0.42 * field.long * size * (0.7 + 0.5 * leaf_noise[..., 3])
+    wide = stretch * field.wide * size * (0.75 + 0.4 * leaf_noise[..., 4])
     half = np.stack([long, wide, bow * long], -1)
     axes = blade_axes(turn, rise, 0.5 * signed(5))
     center = base + long[..., None] * axes[..., 0, :] + (bow * long)[..., None] * axes[..., 2, :]
     old = (1 - level) ** 3 * np.minimum(1, 0.35 + 4 * field.dry)
-    tint = field.green * (0.75 + 0.5 * luck[:, 7, None, None]) * (0.8 + 0.4 * fate[..., 3, None])
-    tint = tint + (np.array([0.36, 0.27, 0.11]) - tint) * (old * fate[..., 2])[..., None]
+    tint = field.green * (0.75 + 0.5 * plant_noise[:, 7, None, None]) * (0.8 + 0.4 * leaf_noise[..., 3, None])
+    tint = tint + (np.array([0.36, 0.27, 0.11]) - tint) * (old * leaf_noise[..., 2])[..., None]
     return copies(BLADE, "leaf", center, axes, half, tint, plants[:, None] + 3)
 
 
+# %% ../../nbs/10_scenes/fields.ipynb #ddcc93e2
 def panicles(
     field: Field,
     plants: np.ndarray,  # (n,)
@@ -335,9 +342,9 @@ def panicles(
     """Seed heads: a slender core in a spiral of tufts, beyond the end of each stalk."""
     top, below = np.moveaxis(stalk_points(field, plants, np.array([1.12, 1.0])), 1, 0)
     up = (top - below) / np.linalg.norm(top - below, axis=-1, keepdims=True)
-    axes, size = upright(up), 0.8 + 0.5 * field.luck[plants, 5]
+    axes, size = upright(up), 0.8 + 0.5 * field.plant_noise[plants, 5]
     level = np.linspace(-1, 1, tufts)
-    turn = 2.4 * np.arange(tufts) + 6 * field.luck[plants, 0, None]
+    turn = 2.4 * np.arange(tufts) + 6 * field.plant_noise[plants, 0, None]
     around = (0.55 + 0.4 * np.cos(1.7 * (level + 0.35))) * np.ones_like(turn)
     own = np.stack([around * np.cos(turn), around * np.sin(turn), np.broadcast_to(level, turn.shape)], -1)
     own = own * size[:, None, None] * [0.025, 0.025, 0.075]
@@ -345,16 +352,16 @@ def panicles(
     core = [0.024, 0.024, 0.09] if tufts else [0.034, 0.034, 0.1]
     half = np.array([core] + [[0.0125, 0.0125, 0.021]] * tufts) * size[:, None, None]
     shade = np.array([0.7] + [0.85 + 0.3 * (k % 3) / 2 for k in range(tufts)])[:, None]
-    tint = field.head * (0.8 + 0.4 * field.luck[plants, 3, None, None]) * shade
+    tint = field.head * (0.8 + 0.4 * field.plant_noise[plants, 3, None, None]) * shade
     neck = (0.9 * top + 0.1 * below + below) / 2
     stem = np.stack([0.5 * field.thick * np.ones(len(plants))] * 2 + [np.linalg.norm(top - below, axis=-1) / 2], -1)
-    return gathered([
+    return concatenated([
         copies(BALL, "panicle", center, axes[:, None], half, tint, plants[:, None] + 3),
         copies(CYLINDER, "stalk", neck, axes, stem, field.stem, plants + 3),
     ])  # fmt: skip
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #1ddaee3d
+# %% ../../nbs/10_scenes/fields.ipynb #3d8be4fe
 def _soil(field: Field) -> Growth:
     """The ground, with the sky above it, and the ridges."""
     world = copies(SHELL, "earth", np.array([[0, 0, 1000.0]]), np.eye(3), np.full(3, 1000.0), field.earth, 1)
@@ -362,7 +369,7 @@ def _soil(field: Field) -> Growth:
     center = np.stack([x, np.full(len(x), 20.0), np.full(len(x), 0.0)], -1)
     half = np.array([0.3 * field.spacing, field.ridge, 60.0])
     lying = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])  # the cylinder's third axis along the row
-    return gathered([world, copies(CYLINDER, "earth", center, lying, half, field.earth, 1)])
+    return concatenated([world, copies(CYLINDER, "earth", center, lying, half, field.earth, 1)])
 
 
 def _on_ground(field: Field, xy: np.ndarray) -> np.ndarray:
@@ -373,6 +380,7 @@ def _on_ground(field: Field, xy: np.ndarray) -> np.ndarray:
     return np.concatenate([xy, high[:, None]], 1)
 
 
+# %% ../../nbs/10_scenes/fields.ipynb #a72dfea7
 def _clods(field: Field, place: np.ndarray, size: np.ndarray, spin: np.ndarray) -> Growth:
     """Flattened balls, a centimetre to a hand in size."""
     r = 0.008 + 0.03 * size[:, None] ** 4
@@ -399,6 +407,7 @@ def _weeds(place: np.ndarray, size: np.ndarray, spin: np.ndarray, green: np.ndar
     return copies(BLADE, "leaf", center, axes, half, green * [1.1, 1.25, 0.8], first + np.arange(len(place))[:, None])
 
 
+# %% ../../nbs/10_scenes/fields.ipynb #fee14bb9
 def ground(
     field: Field,
     scene: int,
@@ -419,9 +428,10 @@ def ground(
     straw = (kind > 0.93) & (size > 1 - 0.25 - 3 * field.dry)
     if straw.any():
         parts.append(_straw(place[straw], size[straw], spin[straw], kind[straw]))
-    return gathered(parts)
+    return concatenated(parts)
 
 
+# %% ../../nbs/10_scenes/fields.ipynb #d6cf458e
 def distance(
     field: Field,
     scene: int,
@@ -443,10 +453,10 @@ def distance(
     size = rng.uniform(2.5, 7, (n, 1)) * [1.4, 1.4, 1.0]
     place = np.stack([away * np.sin(turn), away * np.cos(turn), 0.7 * size[:, 2]], -1)
     shown = rng.random(n) < rng.choice([0.0, 0.4, 1.0])
-    return gathered([*rows, copies(BALL, "canopy", place[shown], np.eye(3), size[shown], field.green * 0.45, 2)])
+    return concatenated([*rows, copies(BALL, "canopy", place[shown], np.eye(3), size[shown], field.green * 0.45, 2)])
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #8c29f2af
+# %% ../../nbs/10_scenes/fields.ipynb #1b17c2b8
 def too_near(
     growth: Growth,
     position: np.ndarray,  # (3,) metres, of the left camera
@@ -470,7 +480,26 @@ def too_near(
     return (aside & (z < NEAREST + margin) & (z > -margin)).any(1) & (growth.owner >= 3)
 
 
-def grown(
+# %% ../../nbs/10_scenes/fields.ipynb #0a9bf70a
+def viewpoint(
+    field: Field,
+    scene: int,
+    view: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Position and rotation of the left camera in the alley: along the rows, across them, or between."""
+    rng = np.random.default_rng([404, scene, view])
+    side, turns = rng.choice([-1, 1]), [rng.uniform(0, 18), rng.uniform(18, 50), rng.uniform(50, 75)]
+    heading = np.radians(side * rng.choice(turns))
+    room = field.alley - 0.3
+    x = -np.sign(heading) * rng.uniform(0.2, 1) * room
+    position = np.array([x, rng.uniform(0, 3), rng.uniform(0.5, 0.55 + 0.65 * min(1, field.tall / 1.4))])
+    pitch = np.radians(rng.uniform(-17, -3))
+    forward = np.array([np.sin(heading) * np.cos(pitch), np.cos(heading) * np.cos(pitch), np.sin(pitch)])
+    return position, look_at(position, position + forward, rng.normal(0, 0.015))
+
+
+# %% ../../nbs/10_scenes/fields.ipynb #95a1d520
+def view_solids(
     field: Field,
     scene: int,
     position: np.ndarray,  # (3,) metres
@@ -489,7 +518,7 @@ def grown(
     for chosen, pieces, leaves, wider in [
         (shown & (away < 3), 5, field.leaves, 1.0),
         ((shown & (away >= 3) & (away < 6)) | (casts & ~shown), 2, max(5, int(0.6 * field.leaves)), 1.35),
-        (shown & (away >= 6) & (field.luck[:, 7] < 0.7), 1, 4, 2.1),
+        (shown & (away >= 6) & (field.plant_noise[:, 7] < 0.7), 1, 4, 2.1),
     ]:
         plants = np.flatnonzero(chosen)
         if not len(plants):
@@ -497,34 +526,16 @@ def grown(
         parts += [stalks(field, plants, pieces, wider**0.5), foliage(field, plants, leaves, wider)]
         if field.head is not None:
             parts.append(panicles(field, plants, {5: 24, 2: 6, 1: 0}[pieces]))
-    everything = gathered(parts)
+    everything = concatenated(parts)
     near = too_near(everything, position, rotation, camera, baseline)
     stem = (everything.solids.kind == CYLINDER) & (everything.owner >= 3)
     fallen = np.isin(everything.owner, everything.owner[near & stem])  # a stalk goes with all that it carries
     return everything.part(~(near | fallen))
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #8c4360af
-def drive(
-    field: Field,
-    scene: int,
-    view: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Position and rotation of the left camera in the alley: along the rows, across them, or between."""
-    rng = np.random.default_rng([404, scene, view])
-    side, turns = rng.choice([-1, 1]), [rng.uniform(0, 18), rng.uniform(18, 50), rng.uniform(50, 75)]
-    heading = np.radians(side * rng.choice(turns))
-    room = field.alley - 0.3
-    x = -np.sign(heading) * rng.uniform(0.2, 1) * room
-    position = np.array([x, rng.uniform(0, 3), rng.uniform(0.5, 0.55 + 0.65 * min(1, field.tall / 1.4))])
-    pitch = np.radians(rng.uniform(-17, -3))
-    forward = np.array([np.sin(heading) * np.cos(pitch), np.cos(heading) * np.cos(pitch), np.sin(pitch)])
-    return position, look_at(position, position + forward, rng.normal(0, 0.015))
-
-
-# %% ../../nbs/10_scenes/fields.ipynb #d4219896
+# %% ../../nbs/10_scenes/fields.ipynb #b481599c
 @dataclass(frozen=True)
-class LightMap:
+class ShadowMap:
     """What is seen from far away in one direction."""
 
     position: np.ndarray  # (3,) metres
@@ -534,7 +545,7 @@ class LightMap:
     seen: Tensor  # (H,W) index of the solid
 
 
-def light_map(
+def shadow_map(
     solids: Solids,  # what throws shadows
     which: np.ndarray,  # (P,) their indices among all solids of the view
     direction: np.ndarray,  # (3,) to the light
@@ -542,18 +553,18 @@ def light_map(
     reach: float,  # metres to its borders
     size: int,  # pixels
     device: torch.device | str = "cpu",
-) -> LightMap:
+) -> ShadowMap:
     """The picture from 60 m away."""
     position = focus + 60 * direction
     rotation = look_at(position, focus)
     camera = Camera(30 * size / reach, 30 * size / reach, (size - 1) / 2, (size - 1) / 2, size, size)
     depth, seen = trace(solids.seen_from(position, rotation), camera, device)
     index = torch.as_tensor(np.append(which, -1), device=device)  # the last for where nothing is seen
-    return LightMap(position, rotation, camera, depth, index[seen])
+    return ShadowMap(position, rotation, camera, depth, index[seen])
 
 
-def lit(
-    light: LightMap,
+def visibility(
+    light: ShadowMap,
     points: Tensor,  # (3,N) metres, in the world
     own: Tensor | None,  # (N,) solid that a point lies on: it does not shade itself; None: the bias will do
     bias: float,  # metres: what is nearer than this does not shade
@@ -582,13 +593,13 @@ def lit(
     return torch.where(inside, share, outside)
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #91a8f100
+# %% ../../nbs/10_scenes/fields.ipynb #5ba37d44
 @dataclass(frozen=True)
 class Daylight:
     """The maps of one place in a field."""
 
-    sun: LightMap
-    sky: list[LightMap]
+    sun: ShadowMap
+    sky: list[ShadowMap]
 
 
 def daylight(
@@ -602,32 +613,36 @@ def daylight(
     near = np.linalg.norm(growth.solids.center[:, :2] - middle, axis=1) < 5
     which = np.flatnonzero(stands & near)
     solids, focus = growth.part(which).solids, np.append(middle, 0.3)
-    sun = light_map(solids, which, field.sun, focus, 3.3, 400, device)
+    sun = shadow_map(solids, which, field.sun, focus, 3.3, 400, device)
     sides = [np.array([np.sin(a) * 0.7, np.cos(a) * 0.7, 0.51**0.5]) for a in np.radians([20, 140, 260])]
-    return Daylight(sun, [light_map(solids, which, d, focus, 4.0, 96, device) for d in sides])
+    return Daylight(sun, [shadow_map(solids, which, d, focus, 4.0, 96, device) for d in sides])
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #b9c18afb
-def fine(cells: float, pixel: Tensor) -> Tensor:
+# %% ../../nbs/10_scenes/fields.ipynb #c1d5dab3
+def contrast(cells: float, pixel: Tensor) -> Tensor:
     """Contrast left of a pattern of so many cells per metre, where a pixel spans `pixel` metres."""
     return (0.6 / (cells * pixel)).clamp(max=1)
 
 
-def earth(place: Tensor, towards: Tensor, tint: Tensor, pixel: Tensor, seed: int) -> Tensor:
+# %% ../../nbs/10_scenes/fields.ipynb #aa533fcf
+def soil_texture(place: Tensor, towards: Tensor, tint: Tensor, pixel: Tensor, seed: int) -> Tensor:
     """Albedo of soil `(3,N)` at places `(2,N)` metres, with relief as if lit from `towards` `(2,)`."""
     tone = 0.5 * (value_noise(*(place / 0.9), seed) - 0.5)
     for cells, weight in ((4.0, 0.5), (17.0, 0.9), (60.0, 1.1), (190.0, 0.9)):
         here, back = (
             value_noise(*(cells * q), seed + int(cells)) for q in (place, place + 0.35 / cells * towards[:, None])
         )
-        tone = tone + weight * (here - back + 0.25 * (here - 0.5)) * fine(cells, pixel)
+        tone = tone + weight * (here - back + 0.25 * (here - 0.5)) * contrast(cells, pixel)
     return tint * (1 + tone).clamp(0.25, 1.8)
 
 
-def leaf(along: Tensor, across: Tensor, half: Tensor, tint: Tensor, pixel: Tensor, dry: float, seed: Tensor) -> Tensor:
+# %% ../../nbs/10_scenes/fields.ipynb #26d586da
+def leaf_texture(
+    along: Tensor, across: Tensor, half: Tensor, tint: Tensor, pixel: Tensor, dry: float, seed: Tensor
+) -> Tensor:
     """Albedo of blades `(3,N)`: own coordinates in metres, half-extents `(3,N)`."""
-    tint = tint * (1 + 0.35 * (value_noise(along * 14, across * 60, seed) - 0.5) * fine(60, pixel))
-    tint = tint * (1 + 0.3 * (value_noise(along * 4, across * 700, seed + 1) - 0.5) * fine(700, pixel))
+    tint = tint * (1 + 0.35 * (value_noise(along * 14, across * 60, seed) - 0.5) * contrast(60, pixel))
+    tint = tint * (1 + 0.3 * (value_noise(along * 4, across * 700, seed + 1) - 0.5) * contrast(700, pixel))
     rib = ((0.11 * half[1] - across.abs()) / pixel + 0.5).clamp(0, 1) * (0.22 * half[1] / pixel).clamp(max=1)
     tint = tint + (tint.mean(0) * tint.new_tensor([[2.6], [2.7], [2.0]]) - tint) * 0.75 * rib * (
         1 - along / half[0]
@@ -639,7 +654,8 @@ def leaf(along: Tensor, across: Tensor, half: Tensor, tint: Tensor, pixel: Tenso
     return tint + (tint.new_tensor([[0.42], [0.3], [0.13]]) - tint) * withered
 
 
-def sky(way: Tensor, field: Field, seed: int) -> Tensor:
+# %% ../../nbs/10_scenes/fields.ipynb #c169e92d
+def sky_light(way: Tensor, field: Field, seed: int) -> Tensor:
     """Light of the sky, linear RGB `(3,N)`, in the directions `(3,N)` of the world."""
     rgb = lambda *c: way.new_tensor(c)[:, None]  # noqa: E731
     up = (way[2] / (way * way).sum(0).sqrt()).clamp(min=0)
@@ -651,7 +667,7 @@ def sky(way: Tensor, field: Field, seed: int) -> Tensor:
     return clear + (gray - clear) * (cover if field.clouds < 1 else 1.0)
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #9bd94fc7
+# %% ../../nbs/10_scenes/fields.ipynb #1a45326f
 @dataclass(frozen=True)
 class Surfaces:
     """The points that a view sees, in the frame of the world."""
@@ -661,7 +677,7 @@ class Surfaces:
     normal: Tensor  # (3,N) towards the camera
     own: Tensor  # (3,N) metres, in the solid's own axes
     seen: Tensor  # (N,) index of the solid
-    coat: Tensor  # (N,) index into COATS
+    material: Tensor  # (N,) index into MATERIALS
     pixel: Tensor  # (N,) metres that a pixel spans there
 
 
@@ -680,10 +696,10 @@ def surfaces(
     turn = _real(rotation, points).T
     way, normal = turn @ points, turn @ normal
     sky = (seen == 0) & ((axis != 2) | (own[2] > 0))  # the box's walls and ceiling
-    coat = torch.as_tensor(growth.coat, device=device)[seen].masked_fill(sky, COATS.index("sky"))
+    material = torch.as_tensor(growth.material, device=device)[seen].masked_fill(sky, MATERIALS.index("sky"))
     slant = -(normal * way).sum(0) / (way * way).sum(0).sqrt()
     pixel = points[2] / camera.fx / slant.clamp(min=0.12)
-    return depth, Surfaces(way, way + _real(position, way)[:, None], normal, own, seen, coat, pixel)
+    return depth, Surfaces(way, way + _real(position, way)[:, None], normal, own, seen, material, pixel)
 
 
 def _real(values: np.ndarray, like: Tensor) -> Tensor:
@@ -691,8 +707,8 @@ def _real(values: np.ndarray, like: Tensor) -> Tensor:
     return torch.tensor(np.asarray(values), dtype=torch.float32, device=like.device)
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #7dae4669
-def painted(
+# %% ../../nbs/10_scenes/fields.ipynb #8710c9a2
+def paint(
     field: Field,
     growth: Growth,
     s: Surfaces,
@@ -700,15 +716,15 @@ def painted(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Albedo of the points, what share of light shines through them, and normals bent by folds, each `(3,N)`."""
     albedo, through, normal = torch.ones_like(s.way), torch.zeros_like(s.way), s.normal.clone()
-    for number in s.coat.unique().tolist():
-        n = (s.coat == number).nonzero()[:, 0]
-        name, which, world, pixel = COATS[number], s.seen[n], s.world[:, n], s.pixel[n]
+    for number in s.material.unique().tolist():
+        n = (s.material == number).nonzero()[:, 0]
+        name, which, world, pixel = MATERIALS[number], s.seen[n], s.world[:, n], s.pixel[n]
         pick = lambda x: _real(x.T, s.way).index_select(1, which)  # noqa: B023, E731
         tint, (u, v, w), mark = pick(growth.tint), s.own[:, n], which * 7 + 4099 * seed
         if name == "earth":
-            albedo[:, n] = earth(world[:2], _real(field.sun[:2], s.way), tint, pixel, seed)
+            albedo[:, n] = soil_texture(world[:2], _real(field.sun[:2], s.way), tint, pixel, seed)
         elif name in ("leaf", "litter"):
-            albedo[:, n] = leaf(u, v, pick(growth.solids.half), tint, pixel, field.dry, mark)
+            albedo[:, n] = leaf_texture(u, v, pick(growth.solids.half), tint, pixel, field.dry, mark)
             if name == "leaf":
                 through[:, n] = albedo[:, n] * s.way.new_tensor([[0.6], [0.64], [0.24]])
             above = (normal[:, n] * pick(growth.solids.axes[:, 2])).sum(0).sign()
@@ -717,19 +733,19 @@ def painted(
             normal[:, n] = bent / (bent * bent).sum(0).sqrt()
         elif name == "panicle":
             grain = value_noise(u * 330 + 140 * w, v * 330 - 210 * w, mark) - 0.5
-            albedo[:, n] = tint * (1 + 1.3 * grain * fine(330, pixel))
+            albedo[:, n] = tint * (1 + 1.3 * grain * contrast(330, pixel))
         elif name == "canopy":
             rough = value_noise(world[0] * 3 + world[1] * 5, world[2] * 4, seed) - 0.5
             small = value_noise(world[0] * 15 + world[1] * 11, world[2] * 9, seed + 1) - 0.5
-            albedo[:, n] = tint * (0.75 + 1.1 * rough + 0.9 * fine(15, pixel) * small)
+            albedo[:, n] = tint * (0.75 + 1.1 * rough + 0.9 * contrast(15, pixel) * small)
         elif name != "sky":  # stalk and node
             streak = value_noise(torch.atan2(v, u) * 4, w * 30, mark) - 0.5
             albedo[:, n] = tint * (1 + 0.5 * streak)
     return albedo, through, normal
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #8356ee71
-def shone_on(
+# %% ../../nbs/10_scenes/fields.ipynb #7e3d4148
+def shade(
     field: Field,
     light: Daylight,
     s: Surfaces,
@@ -741,9 +757,9 @@ def shone_on(
     """Light that reaches the camera, linear RGB, `(3,N)`: sun, sky, what the soil throws back, and a little mist."""
     rgb = lambda c: _real(c, albedo)[:, None]  # noqa: E731
     sun, away = rgb(field.sun), (s.way * s.way).sum(0).sqrt()
-    beam = rgb(field.sunlight) * lit(light.sun, s.world, s.seen, 0.006, 0.6)
+    beam = rgb(field.sunlight) * visibility(light.sun, s.world, s.seen, 0.006, 0.6)
     beside = (0.25 + 0.7 * s.world[2] / field.tall).clamp(0.3, 0.95)  # where no map reaches
-    open_ = sum(lit(part, s.world, None, 0.05, beside) for part in light.sky) / len(light.sky)
+    open_ = sum(visibility(part, s.world, None, 0.05, beside) for part in light.sky) / len(light.sky)
     ambient = rgb(field.skylight) * (0.1 + 0.9 * open_ * open_) * (0.7 + 0.3 * normal[2])
     bounce = 0.12 * rgb(field.earth * field.sunlight) * (0.5 - 0.5 * normal[2]) * open_
     facing, waxy = (normal * sun).sum(0), through[1] > 0
@@ -752,13 +768,13 @@ def shone_on(
     gloss = ((normal * between).sum(0).clamp(min=0) / (between * between).sum(0).sqrt()) ** 4
     out = out + (0.1 * gloss * gloss * gloss * gloss * beam + 0.01 * ambient) * waxy
     out = out + (rgb([0.75, 0.82, 0.9]) - out) * (away / (away + 1500))
-    n = (s.coat == COATS.index("sky")).nonzero()[:, 0]
-    out[:, n] = sky(s.way[:, n], field, seed)
+    n = (s.material == MATERIALS.index("sky")).nonzero()[:, 0]
+    out[:, n] = sky_light(s.way[:, n], field, seed)
     return out
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #6171231a
-def draw(
+# %% ../../nbs/10_scenes/fields.ipynb #bb9c9341
+def render(
     field: Field,
     growth: Growth,
     light: Daylight,
@@ -771,17 +787,17 @@ def draw(
     """One view: "image" (3,H,W) linear RGB, "depth", "segmentation", "surface" (1,H,W), and "seen" (H,W), the solid."""
     depth, s = surfaces(growth, position, rotation, camera, device)
     classes = torch.tensor(CLASS_OF, dtype=torch.uint8, device=device)
-    owner = torch.as_tensor(growth.owner, device=device)[s.seen].masked_fill(s.coat == COATS.index("sky"), 0)
+    owner = torch.as_tensor(growth.owner, device=device)[s.seen].masked_fill(s.material == MATERIALS.index("sky"), 0)
     return {
-        "image": shone_on(field, light, s, *painted(field, growth, s, seed), seed).reshape(3, *depth.shape),
+        "image": shade(field, light, s, *paint(field, growth, s, seed), seed).reshape(3, *depth.shape),
         "depth": depth[None],
-        "segmentation": classes[s.coat].reshape(1, *depth.shape),
+        "segmentation": classes[s.material].reshape(1, *depth.shape),
         "surface": owner.reshape(1, *depth.shape),
         "seen": s.seen.reshape(depth.shape),
     }
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #3a0496e9
+# %% ../../nbs/10_scenes/fields.ipynb #b2de3e15
 def field(
     scene: int,  # the field's number, which is also its seed
     view: int = 0,  # the left camera's place
@@ -795,27 +811,27 @@ def field(
     "left", "right" (3,H,W) 0-1; "disparity" (1,H,W) pixels of the left image: x_right = x_left - d, "disparity_right"
     of the right one: x_left = x_right + d; "occluded", "out_of_frame" (1,H,W) bool: left pixels that the right view
     does not show, "occluded_right", "out_of_frame_right" the reverse; of the left view "depth" (1,H,W) metres,
-    "segmentation" (1,H,W) uint8, an index into `CLASSES`, and "surface" (1,H,W) int64: 0 sky, 1 soil, 2 the distance,
-    3 and up one number for each plant; "focal" in pixels and "baseline" in metres, floats.
+    "segmentation" (1,H,W) uint8, an index into `FIELD_CLASSES`, and "surface" (1,H,W) int64: 0 sky, 1 soil, 2 the
+    distance, 3 and up one number for each plant; "focal" in pixels and "baseline" in metres, floats.
     """
     check_view(scene, view, size)
     check_number("baseline", baseline, 1e-6, 0.15)
     if size[0] > size[1]:
         raise ValueError(f"size must not be taller than wide, or the soil would be nearer than {NEAREST} m, not {size}")
     with torch.inference_mode():  # there are many small operations; autograd would have its share of each
-        sown, camera = sow(scene), rig_camera(*size)
-        position, rotation = drive(sown, scene, view)
-        growth = grown(sown, scene, position, rotation, camera, baseline)
+        layout, camera = sample_field(scene), rig_camera(*size)
+        position, rotation = viewpoint(layout, scene, view)
+        growth = view_solids(layout, scene, position, rotation, camera, baseline)
         ahead = rotation[2, :2] / np.linalg.norm(rotation[2, :2])
-        light = daylight(sown, growth, position[:2] + 2.2 * ahead, device)
+        light = daylight(layout, growth, position[:2] + 2.2 * ahead, device)
 
         def look_from(place: np.ndarray, camera: Camera) -> dict[str, Tensor]:
-            return draw(sown, growth, light, place, rotation, camera, device, scene)
+            return render(layout, growth, light, place, rotation, camera, device, scene)
 
         return render_stereo(look_from, growth.solids, position, rotation, camera, baseline, antialias)
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #7ca84bde
+# %% ../../nbs/10_scenes/fields.ipynb #be4ebd43
 def field_sheet(
     pairs: list[dict[str, Tensor | float]],  # as `field` returns them, all of one size
     columns: int = 2,  # pairs beside each other
@@ -841,6 +857,6 @@ def field_sheet(
         shown = middle.imshow(pair["disparity"][0].cpu().numpy(), cmap="magma", vmin=0, vmax=most)
         right.imshow(pair["segmentation"][0].cpu().numpy(), cmap=names, vmin=-0.5, vmax=3.5, interpolation="nearest")
     fig.colorbar(shown, ax=axes, label="disparity, pixels", shrink=min(1, 3 / tall), aspect=25, pad=0.01)
-    handles = [Patch(color=names(k), label=name) for k, name in enumerate(CLASSES)]
+    handles = [Patch(color=names(k), label=name) for k, name in enumerate(FIELD_CLASSES)]
     fig.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return fig, axes

@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/10_scenes/furniture.ipynb #254375f4
+# %% ../../nbs/10_scenes/furniture.ipynb #3f93b514
 @dataclass(frozen=True)
 class Part:
     """One solid of a piece of furniture."""
@@ -86,12 +86,14 @@ def part(
     return Part(kind, np.array([x, y, z + h / 2]), np.array([w, d, h]) / 2, turn_matrix(yaw, tilt), material)
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #e55484c7
 def moved(piece: list[Part], x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> list[Part]:
     """The piece turned about the vertical, then put down at (x, y, z)."""
     r, to = turn_matrix(yaw), np.array([x, y, z])
     return [Part(p.kind, p.center @ r + to, p.half, p.axes @ r, p.material) for p in piece]
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #f568ace9
 def as_solids(parts: list[Part]) -> Solids:
     """The same parts as one table of solids."""
     return Solids(*(np.array([getattr(p, name) for p in parts]) for name in ("kind", "center", "axes", "half")))
@@ -127,13 +129,14 @@ def gloss(rng: np.random.Generator) -> Material:
     return Material("plain", hsv_color(rng.random(), rng.uniform(0.3, 0.85), rng.uniform(0.4, 0.95)))
 
 
-# %% ../../nbs/10_scenes/furniture.ipynb #a723c884
+# %% ../../nbs/10_scenes/furniture.ipynb #4a8d8501
 def legs(w: float, d: float, h: float, thick: float, material: Material) -> list[Part]:
     """Four legs under a top of w x d at height h, metres."""
     x, y = (w - thick) / 2, (d - thick) / 2
     return [part(BOX, i * x, j * y, 0, thick, thick, h, material) for i in (-1, 1) for j in (-1, 1)]
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #726696a9
 def bed(rng: np.random.Generator) -> list[Part]:
     """A bed with headboard and pillows."""
     w, d, h = rng.uniform(1.0, 1.7), 2.05, rng.uniform(0.42, 0.55)
@@ -147,6 +150,7 @@ def bed(rng: np.random.Generator) -> list[Part]:
     return out + legs(w, d, 0.1, 0.07, wood)
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #e298c34d
 def sofa(rng: np.random.Generator) -> list[Part]:
     """A sofa with cushions."""
     w, d, fabric, cushion = rng.uniform(1.5, 2.2), rng.uniform(0.8, 0.95), cloth(rng), cloth(rng)
@@ -167,6 +171,7 @@ def sofa(rng: np.random.Generator) -> list[Part]:
     return out + legs(w - 0.06, d - 0.06, 0.12, 0.06, timber(rng))
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #5aece163
 def armchair(rng: np.random.Generator) -> list[Part]:
     """An armchair: a sofa for one."""
     fabric, wood = cloth(rng), timber(rng)
@@ -183,7 +188,7 @@ def chair(rng: np.random.Generator, wood: Material | None = None) -> list[Part]:
     return out + [part(BOX, 0, 0.2, h + z, 0.4, 0.025, 0.1, wood) for z in (0.18, 0.36)]
 
 
-# %% ../../nbs/10_scenes/furniture.ipynb #50808aa0
+# %% ../../nbs/10_scenes/furniture.ipynb #8df13e3c
 def table(
     rng: np.random.Generator,
     w: float | None = None,
@@ -200,6 +205,7 @@ def table(
     return [*legs(w - 0.04, d - 0.04, h - 0.03, 0.06, wood), part(BOX, 0, 0, h - 0.04, w, d, 0.04, wood)]
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #b6d199de
 def chest(rng: np.random.Generator) -> list[Part]:
     """A sideboard, a chest of drawers or a wardrobe: a box with panels, on a plinth."""
     sizes = [(1.5, 0.45, 0.75, 1), (0.85, 0.48, 0.95, 4), (1.0, 0.58, 1.95, 1), (0.5, 0.42, 0.55, 2)]
@@ -213,6 +219,7 @@ def chest(rng: np.random.Generator) -> list[Part]:
     return out + [part(BOX, x, -d / 2 - 0.01, 0.08, step - 0.01, 0.02, h - 0.1, front) for x in places]
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #7eec724d
 def bookcase(rng: np.random.Generator) -> list[Part]:
     """A bookcase with rows of books."""
     w, d, h, wood = rng.uniform(0.7, 1.2), 0.3, rng.uniform(1.3, 2.1), timber(rng)
@@ -230,7 +237,7 @@ def bookcase(rng: np.random.Generator) -> list[Part]:
     return out
 
 
-# %% ../../nbs/10_scenes/furniture.ipynb #86c8cd5d
+# %% ../../nbs/10_scenes/furniture.ipynb #7a3880cc
 def lampshade(rng: np.random.Generator, h: float) -> list[Part]:
     """A lamp of height `h` that stands on the floor or on a table."""
     metal, wide = gloss(rng), 0.18 + 0.12 * h
@@ -241,6 +248,7 @@ def lampshade(rng: np.random.Generator, h: float) -> list[Part]:
     return [foot, pole, part(kind, 0, 0, h - 0.75 * wide, wide, wide, 0.75 * wide, glowing)]
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #d51f5d20
 def plant(rng: np.random.Generator) -> list[Part]:
     """A potted plant with leaves."""
     pot, h = gloss(rng), rng.uniform(0.6, 1.3)
@@ -253,6 +261,7 @@ def plant(rng: np.random.Generator) -> list[Part]:
     return out
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #84ae605c
 def waste_bin(rng: np.random.Generator) -> list[Part]:
     """A waste bin."""
     s = rng.uniform(0.22, 0.32)
@@ -284,6 +293,7 @@ def monitor(rng: np.random.Generator) -> list[Part]:
     return [*out, part(BOX, 0, 0, 0.12, w, 0.03, 0.58 * w, screen)]
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #945cd533
 def trifle(rng: np.random.Generator) -> list[Part]:
     """Something that lies on a table."""
     pick, m = rng.integers(4), gloss(rng)
@@ -299,7 +309,7 @@ def trifle(rng: np.random.Generator) -> list[Part]:
     return [part(BOX, 0, 0, 0, 0.2, 0.15, rng.uniform(0.1, 0.25), m)]
 
 
-# %% ../../nbs/10_scenes/furniture.ipynb #c4603d85
+# %% ../../nbs/10_scenes/furniture.ipynb #b30f5ec2
 def laden(
     rng: np.random.Generator,
     piece: list[Part],
@@ -316,6 +326,7 @@ def laden(
     return piece
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #985c5f8e
 def desk(rng: np.random.Generator) -> list[Part]:
     """A desk with a chair and what lies on it."""
     top = table(rng, rng.uniform(1.1, 1.5), 0.65)
@@ -331,6 +342,7 @@ def low_chest(rng: np.random.Generator) -> list[Part]:
     return laden(rng, out, rng.integers(1, 4), lampshade(rng, 0.45) if rng.random() < 0.4 else [])
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #fe1df0a1
 def bed_with_stand(rng: np.random.Generator) -> list[Part]:
     """A bed with a bedside table."""
     out = bed(rng)
@@ -343,6 +355,7 @@ def bed_with_stand(rng: np.random.Generator) -> list[Part]:
     return out
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #a0baf74f
 def sofa_with_table(rng: np.random.Generator) -> list[Part]:
     """A sofa with a low table before it."""
     out, y = sofa(rng), -1.15
@@ -355,6 +368,7 @@ def sofa_with_table(rng: np.random.Generator) -> list[Part]:
     return out
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #53c0ba61
 def dining(rng: np.random.Generator) -> list[Part]:
     """A dining table with chairs around it."""
     out, wood, alike = table(rng), timber(rng), rng.integers(1 << 30)
@@ -371,7 +385,7 @@ def dining(rng: np.random.Generator) -> list[Part]:
     return out
 
 
-# %% ../../nbs/10_scenes/furniture.ipynb #b6b59b52
+# %% ../../nbs/10_scenes/furniture.ipynb #66c49eb6
 def door(rng: np.random.Generator) -> list[Part]:
     """A door with its frame."""
     wood = timber(rng)
@@ -381,6 +395,7 @@ def door(rng: np.random.Generator) -> list[Part]:
     return [*frame, part(BALL, 0.36, -0.05, 1.0, 0.06, 0.06, 0.06, knob)]
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #4ccae420
 def window(rng: np.random.Generator) -> list[Part]:
     """A window: a bright panel in a frame, with curtains or without."""
     sky, green = hsv_color(0.58, rng.uniform(0.05, 0.25), 1.0), hsv_color(0.3, 0.25, 0.75)
@@ -394,6 +409,7 @@ def window(rng: np.random.Generator) -> list[Part]:
     return out
 
 
+# %% ../../nbs/10_scenes/furniture.ipynb #941f6df7
 def pendant(rng: np.random.Generator, at: np.ndarray, ceiling: float) -> list[Part]:
     """A lamp that hangs from the ceiling at a point."""
     glowing, s = Material("plain", hsv_color(0.11, rng.uniform(0.1, 0.3), 1.0), glow=1.5), rng.uniform(0.22, 0.4)

@@ -15,20 +15,51 @@ from .materials import Material, paint
 from .raycast import BALL, BOX, CYLINDER, SHELL, Solids, columns_of
 
 # %% auto #0
-__all__ = ["RUN", "WIDEST", "Lamp", "clearance", "visibility", "openness", "shade", "auto_exposure", "tone_map"]
+__all__ = ["RUN", "WIDEST", "clearance", "Lamp", "visibility", "openness", "shade", "auto_exposure", "tone_map"]
 
 
-# %% ../../nbs/10_scenes/lighting.ipynb #e768ece6
-@dataclass(frozen=True)
-class Lamp:
-    """A small round lamp; light falls with the square of the distance."""
-
-    position: np.ndarray  # (3,) metres
-    color: np.ndarray  # (3,) linear RGB, watts as it were
-    radius: float  # metres: the larger, the softer the shadows; 0: throws none and lights round corners (a window)
+# %% ../../nbs/10_scenes/lighting.ipynb #57ab9fa1
+def _against(way: Tensor, speed: Tensor) -> Tensor:
+    """`-speed` where `way` is positive, else `speed`; on a CPU a choice by `torch.where` costs ten times as much."""
+    return torch.copysign(speed, 0 - way)  # not -way, which for 0 is -0, a negative number to copysign
 
 
-# %% ../../nbs/10_scenes/lighting.ipynb #187e0dfc
+def _box_clearance(start: Tensor, way: Tensor, length: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
+    """`clearance` of a box."""
+    speed = way.abs().clamp(min=1e-6)
+    middle = start / _against(way, speed)
+    across = half / speed
+    near, far = middle - across, middle + across
+    gap = torch.maximum(-(far * speed).amin(0), ((near - length) * speed).amax(0))
+    for i, j in [(0, 1), (0, 2), (1, 2)]:
+        both = speed[i] + speed[j]
+        gap = torch.maximum(gap, (near[i] - far[j]).mul_(speed[i]).mul_(speed[j]).div_(both))
+        gap = torch.maximum(gap, (near[j] - far[i]).mul_(speed[j]).mul_(speed[i]).div_(both))
+    return gap, 0.5 * (near.amax(0) + far.amin(0))
+
+
+# %% ../../nbs/10_scenes/lighting.ipynb #ae29e457
+def _round_clearance(
+    n: int,  # 2: a cylinder about its third axis; 3: a ball
+    start: Tensor,
+    way: Tensor,
+    length: Tensor,
+    half: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """`clearance` of a cylinder or a ball."""
+    start, way_n = start / half, way / half
+    along = -(start[:n] * way_n[:n]).sum(0) / (way_n[:n] * way_n[:n]).sum(0).clamp(min=1e-9)
+    lower, upper = torch.zeros_like(length), length
+    if n == 2:
+        speed = way_n[2].abs().clamp(min=1e-6)
+        middle = start[2] / _against(way_n[2], speed)
+        lower, upper = torch.maximum(lower, middle - 1 / speed), torch.minimum(upper, middle + 1 / speed)
+    along = torch.minimum(torch.maximum(along, lower), upper)
+    miss = start[:n] + along * way_n[:n]
+    gap = ((miss * miss).sum(0).sqrt() - 1) * half[0]
+    return torch.where(lower > upper, torch.maximum(gap, lower - upper), gap), along
+
+
 def clearance(
     kind: int,
     start: Tensor,  # (3,...) points in the solid's own coordinates, metres
@@ -38,38 +69,13 @@ def clearance(
 ) -> tuple[Tensor, Tensor]:
     """How far the path to the lamp passes outside the solid (negative: through it), and how far along, metres."""
     if kind == BOX:
-        speed = way.abs().clamp(min=1e-6)
-        middle = start / _against(way, speed)
-        across = half / speed
-        near, far = middle - across, middle + across
-        gap = torch.maximum(-(far * speed).amin(0), ((near - length) * speed).amax(0))
-        for i, j in [(0, 1), (0, 2), (1, 2)]:
-            both = speed[i] + speed[j]
-            gap = torch.maximum(gap, (near[i] - far[j]).mul_(speed[i]).mul_(speed[j]).div_(both))
-            gap = torch.maximum(gap, (near[j] - far[i]).mul_(speed[j]).mul_(speed[i]).div_(both))
-        along = 0.5 * (near.amax(0) + far.amin(0))
+        gap, along = _box_clearance(start, way, length, half)
     else:
-        n = 2 if kind == CYLINDER else 3
-        start, way_n = start / half, way / half
-        along = -(start[:n] * way_n[:n]).sum(0) / (way_n[:n] * way_n[:n]).sum(0).clamp(min=1e-9)
-        lower, upper = torch.zeros_like(length), length
-        if kind == CYLINDER:
-            speed = way_n[2].abs().clamp(min=1e-6)
-            middle = start[2] / _against(way_n[2], speed)
-            lower, upper = torch.maximum(lower, middle - 1 / speed), torch.minimum(upper, middle + 1 / speed)
-        along = torch.minimum(torch.maximum(along, lower), upper)
-        miss = start[:n] + along * way_n[:n]
-        gap = ((miss * miss).sum(0).sqrt() - 1) * half[0]
-        gap = torch.where(lower > upper, torch.maximum(gap, lower - upper), gap)
+        gap, along = _round_clearance(2 if kind == CYLINDER else 3, start, way, length, half)
     return gap, torch.minimum(along.clamp(min=0), length)
 
 
-def _against(way: Tensor, speed: Tensor) -> Tensor:
-    """`-speed` where `way` is positive, else `speed`; on a CPU a choice by `torch.where` costs ten times as much."""
-    return torch.copysign(speed, 0 - way)  # not -way, which for 0 is -0, a negative number to copysign
-
-
-# %% ../../nbs/10_scenes/lighting.ipynb #a1f5e66e
+# %% ../../nbs/10_scenes/lighting.ipynb #8eb2d401
 RUN = 8  # points are sieved in runs of this many neighbours
 
 
@@ -91,6 +97,7 @@ def _ball(points: Tensor) -> tuple[Tensor, Tensor]:
     return (low + high) / 2, ((high - low) ** 2).sum(0).sqrt() / 2
 
 
+# %% ../../nbs/10_scenes/lighting.ipynb #cfeca8d2
 def _turned(solids: Solids, which: Tensor, x: Tensor) -> Tensor:
     """Runs of vectors `(3,RUN,K)` along the axes of each one's solid."""
     axes = columns_of(solids.axes.reshape(-1, 9), which).reshape(3, 3, 1, -1)
@@ -103,6 +110,7 @@ def _own(solids: Solids, which: Tensor, points: Tensor) -> Tensor:
     return _turned(solids, which, points) - columns_of(center, which)[:, None]
 
 
+# %% ../../nbs/10_scenes/lighting.ipynb #315b0b0d
 def _clearances(solids: Solids, which: Tensor, own: Tensor, way: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
     """`clearance` of runs of paths from each one's solid; `which` is in the order of the kinds."""
     half = columns_of(solids.half, which)[:, None]
@@ -120,10 +128,27 @@ def _passed(solids: Solids, which: Tensor, points: Tensor, lamp: Tensor) -> tupl
     return gap, at, far
 
 
-# %% ../../nbs/10_scenes/lighting.ipynb #72c85b6e
+# %% ../../nbs/10_scenes/lighting.ipynb #03561a26
 WIDEST = 0.12  # metres: no half shadow is wider to either side
 
 
+@dataclass(frozen=True)
+class Lamp:
+    """A small round lamp; light falls with the square of the distance."""
+
+    position: np.ndarray  # (3,) metres
+    color: np.ndarray  # (3,) linear RGB, watts as it were
+    radius: float  # metres: the larger, the softer the shadows; 0: throws none and lights round corners (a window)
+
+
+def _half_shadow(gap: Tensor, at: Tensor, far: Tensor, radius: float) -> Tensor:
+    """Share of a lamp that is seen where the path to it, `far` metres long, passes `gap` metres outside at `at`."""
+    border = (radius * at / (far - at).clamp(min=0.05)).clamp(0.004, WIDEST)
+    share = (0.5 + 0.5 * gap / border).clamp(0, 1)
+    return share * share * (3 - 2 * share)
+
+
+# %% ../../nbs/10_scenes/lighting.ipynb #13c2e6dd
 def _close(
     solids: Solids,
     throws: np.ndarray,  # (T,) which of them throw shadows
@@ -150,13 +175,6 @@ def _elsewhere(seen: Tensor, which: Tensor, run: Tensor) -> Tensor:
     """Whether a run is not altogether on that solid itself, `(K,)` bool; `seen` is `(RUN,R)`."""
     whole = (seen == seen[0]).all(0)
     return ~(whole[run] & (seen[0, run] == which))
-
-
-def _half_shadow(gap: Tensor, at: Tensor, far: Tensor, radius: float) -> Tensor:
-    """Share of a lamp that is seen where the path to it, `far` metres long, passes `gap` metres outside at `at`."""
-    border = (radius * at / (far - at).clamp(min=0.05)).clamp(0.004, WIDEST)
-    share = (0.5 + 0.5 * gap / border).clamp(0, 1)
-    return share * share * (3 - 2 * share)
 
 
 # %% ../../nbs/10_scenes/lighting.ipynb #082a110f
@@ -188,7 +206,7 @@ def visibility(
     return light.T.flatten()[:count]
 
 
-# %% ../../nbs/10_scenes/lighting.ipynb #6ef1bf79
+# %% ../../nbs/10_scenes/lighting.ipynb #c5e8a239
 def _darken_corners(open_: Tensor, solids: Solids, points: Tensor, seen: Tensor) -> Tensor:
     """The openness `(RUN,R)` of runs of points `(3,RUN,R)`, less near the walls, floor and ceiling of the room."""
     for shell in np.flatnonzero(solids.kind == SHELL):
@@ -199,6 +217,7 @@ def _darken_corners(open_: Tensor, solids: Solids, points: Tensor, seen: Tensor)
     return open_
 
 
+# %% ../../nbs/10_scenes/lighting.ipynb #eaecc661
 def openness(
     solids: Solids,  # in the frame of the points
     points: Tensor,  # (3,N) metres
@@ -272,7 +291,7 @@ def shade(
     return albedo * (light + glow)
 
 
-# %% ../../nbs/10_scenes/lighting.ipynb #3c85d5a7
+# %% ../../nbs/10_scenes/lighting.ipynb #fb629b4f
 def auto_exposure(
     light: Tensor,  # (3,N) linear RGB
 ) -> Tensor:
@@ -281,6 +300,7 @@ def auto_exposure(
     return 0.32 / gray[gray.numel() // 2].clamp(min=1e-4)
 
 
+# %% ../../nbs/10_scenes/lighting.ipynb #6495a0c0
 def tone_map(
     light: Tensor,  # (3,N) linear RGB
     exposure: Tensor | None = None,  # None: the camera's own; two cameras of a rig share one

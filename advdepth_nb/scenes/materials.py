@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/10_scenes/materials.ipynb #ed6ac550
+# %% ../../nbs/10_scenes/materials.ipynb #b14d0ab4
 def lattice(
     i: Tensor,  # whole numbers
     j: Tensor,
@@ -49,6 +49,7 @@ def lattice(
     return ((h >> 8) & 0xFFFFFF).float() * 2.0**-24
 
 
+# %% ../../nbs/10_scenes/materials.ipynb #dadf69d3
 def value_noise(
     u: Tensor,  # in cells of the lattice
     v: Tensor,
@@ -143,7 +144,7 @@ def stripes_texture(p: Patch) -> Tensor:
     return (p.b + (p.a - p.b) * (0.5 + 0.5 * _square(p.u / p.scale, p.pixel / p.scale))) * _weave(p)
 
 
-# %% ../../nbs/10_scenes/materials.ipynb #f620d761
+# %% ../../nbs/10_scenes/materials.ipynb #0d439c5d
 def _grained(p: Patch, tone: Tensor | float = 0.0, seam: Tensor | float = 0.0) -> Tensor:
     """Wood with its grain along u; `tone` from board to board, dark where there is a `seam`."""
     grain = (p.noise(2, 18) - 0.5) * p.contrast(9)
@@ -157,6 +158,7 @@ def wood_texture(p: Patch) -> Tensor:
     return _grained(replace(p, u=torch.where(swap, p.v, p.u), v=torch.where(swap, p.u, p.v)))
 
 
+# %% ../../nbs/10_scenes/materials.ipynb #890f6bb1
 def planks_texture(p: Patch) -> Tensor:
     """Floorboards `scale` wide and eight times as long, each of its own tone."""
     row, side = _cell(p.v / p.scale)
@@ -166,6 +168,7 @@ def planks_texture(p: Patch) -> Tensor:
     return _grained(replace(p, seed=seed), lattice(row, column, seed) - 0.5, seam)
 
 
+# %% ../../nbs/10_scenes/materials.ipynb #2d88020c
 def tiles_texture(p: Patch) -> Tensor:
     """A chequered floor with grout between the tiles."""
     (i, side), (j, end) = _cell(p.u / p.scale), _cell(p.v / p.scale)
@@ -174,6 +177,7 @@ def tiles_texture(p: Patch) -> Tensor:
     return (p.b + (p.a - p.b) * check) * (0.92 + 0.08 * lattice(i, j, p.seed)) * (1 - 0.35 * grout)
 
 
+# %% ../../nbs/10_scenes/materials.ipynb #7f1d8c68
 def wall_texture(p: Patch) -> Tensor:
     """Paint, faintly uneven, over a skirting board of 10 cm; stripes of a and b `scale` wide."""
     stripes = 0.5 + 0.5 * _square(p.u / p.scale, p.pixel / p.scale)
@@ -183,7 +187,7 @@ def wall_texture(p: Patch) -> Tensor:
     return (paint + (0.75 - paint) * board) * (1 - 0.4 * _line((height - 0.1).abs(), 0.012, p.pixel))
 
 
-# %% ../../nbs/10_scenes/materials.ipynb #a5ebdaf9
+# %% ../../nbs/10_scenes/materials.ipynb #a88045aa
 def panels_texture(p: Patch) -> Tensor:
     """Drawers and doors: `scale` panels up the face, dark gaps between them, a knob on each."""
     (_, gap), high = _cell((p.v / p.half_v + 1) / 2 * p.scale), 2 * p.half_v / p.scale
@@ -193,6 +197,7 @@ def panels_texture(p: Patch) -> Tensor:
     return paint * (1 - 0.65 * _line((rim - 0.02).abs(), 0.01, p.pixel)) * (1 - 0.7 * (knob < 0.02**2))
 
 
+# %% ../../nbs/10_scenes/materials.ipynb #38d8e002
 def _rim(p: Patch) -> Tensor:
     """Distance from the nearest border of the face, `(N,)` metres."""
     return torch.minimum(p.half_u - p.u.abs(), p.half_v - p.v.abs())
@@ -208,6 +213,7 @@ def picture_texture(p: Patch) -> Tensor:
     return torch.where(rim > 0.03, paint, p.b * 0.5)
 
 
+# %% ../../nbs/10_scenes/materials.ipynb #527bf3c0
 def window_texture(p: Patch) -> Tensor:
     """Sky over what stands outside, behind a frame with a cross."""
     sky = ((p.v / p.half_v) * 1.2 + 0.5 + 0.5 * (p.noise(4, 4) - 0.5)).clamp(0, 1)
@@ -216,6 +222,7 @@ def window_texture(p: Patch) -> Tensor:
     return torch.where((_rim(p) > 0.06) & (bar > 0.02), paint, 0.3)
 
 
+# %% ../../nbs/10_scenes/materials.ipynb #62f3423d
 def books_texture(p: Patch) -> Tensor:
     """A row of spines, each of its own height and color, dark above them."""
     i, side = _cell(p.u / p.scale)

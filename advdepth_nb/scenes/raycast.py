@@ -63,7 +63,7 @@ class Solids:
         return np.concatenate([scaled, -np.einsum("pij,pj->pi", scaled, self.center)[:, :, None]], axis=2)
 
 
-# %% ../../nbs/10_scenes/raycast.ipynb #89ea3e7e
+# %% ../../nbs/10_scenes/raycast.ipynb #41f28320
 TINY = 1e-36  # so little that, added to or taken from anything, it changes nothing
 
 
@@ -75,6 +75,7 @@ def blade_width(
     return (1 - rise) * (0.5 + (1.5 + 2**0.5) * rise)
 
 
+# %% ../../nbs/10_scenes/raycast.ipynb #cfcecf6b
 def hit_blade(start: Tensor, step: Tensor) -> Tensor:
     """`hit` for the sheet of a blade, which a ray may meet from either side."""
     square = 2 * step[0] * step[0]
@@ -116,13 +117,14 @@ def hit(
     return torch.where(torch.minimum(far - near, near) > 0, near, torch.inf)
 
 
-# %% ../../nbs/10_scenes/raycast.ipynb #fb5522af
+# %% ../../nbs/10_scenes/raycast.ipynb #d05ff4de
 TILE = 4  # pixels
 BATCH = 4096  # pairs of a solid and a tile at once: what a core's cache holds
 STAGED = 50_000  # pairs; with more of them, the near ones come first
 NEAR = 1e-6  # metres before the camera; nothing nearer is seen
 
 
+# %% ../../nbs/10_scenes/raycast.ipynb #71866d08
 def footprints(solids: Solids, camera: Camera) -> np.ndarray:
     """The window of pixels that can see each solid, `(P,4)`: top, bottom, left, right (ends excluded)."""
     one, two, three = np.moveaxis(solids.axes * solids.half[:, :, None], 1, 0)
@@ -157,6 +159,7 @@ def _window(points: np.ndarray, camera: Camera) -> np.ndarray:
     return np.stack([low[0], high[0], low[1], high[1]], axis=1)
 
 
+# %% ../../nbs/10_scenes/raycast.ipynb #b587d084
 def _tiles(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every pair of a solid and a tile of its window `(P,4)`: the solid, the tile's row and its column, `(K,)`."""
     first, last = windows[:, ::2] // TILE, -(-windows[:, 1::2] // TILE)
@@ -167,7 +170,7 @@ def _tiles(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return which, first[which, 0] + n // wide[which], first[which, 1] + n % wide[which]
 
 
-# %% ../../nbs/10_scenes/raycast.ipynb #fafb3820
+# %% ../../nbs/10_scenes/raycast.ipynb #9640f48f
 def covers(
     solids: Solids,
     parts: np.ndarray,  # (P,) boxes for each solid; more than 1 for blades alone
@@ -191,6 +194,7 @@ def covers(
     return Solids(np.full(len(of), BOX), center, solids.axes[of], half), of
 
 
+# %% ../../nbs/10_scenes/raycast.ipynb #fcecf8af
 def pairs_of(solids: Solids, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     """Solids and tiles that may show them, `(3,K)`: solid, tile's row, column; and how near it may be, `(K,)`."""
     blade = solids.kind == BLADE
@@ -201,7 +205,7 @@ def pairs_of(solids: Solids, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([of[which], row, column]), near[which]
 
 
-# %% ../../nbs/10_scenes/raycast.ipynb #5436b7ec
+# %% ../../nbs/10_scenes/raycast.ipynb #2bddb9d0
 def columns_of(
     values: np.ndarray,  # (P,C)
     index: Tensor,  # (N,) rows of it
@@ -211,6 +215,7 @@ def columns_of(
     return table.index_select(1, index)
 
 
+# %% ../../nbs/10_scenes/raycast.ipynb #757fb411
 @dataclass(frozen=True)
 class _Runs:
     """Pairs of a solid and a tile in the order in which they are tried."""
@@ -231,6 +236,7 @@ def _in_order(solids: Solids, camera: Camera) -> _Runs:
     return _Runs(pairs[:, order], near[order], [run for run in runs if run[2] < run[3]])
 
 
+# %% ../../nbs/10_scenes/raycast.ipynb #e4ea764a
 @dataclass(frozen=True)
 class _Canvas:
     """What is nearest so far: for every pixel of every tile, the bits of its depth above the solid's index."""

@@ -38,7 +38,7 @@ def occludes(
     return found
 
 
-# %% ../../nbs/10_scenes/rig.ipynb #fbffc634
+# %% ../../nbs/10_scenes/rig.ipynb #3141d179
 def occlusion_masks(
     here: dict[str, Tensor],  # one view: "depth" (1,H,W) metres and "seen" (H,W), the index of the solid
     there: dict[str, Tensor],  # the other
@@ -66,6 +66,7 @@ def occlusion_masks(
     return occluded, beside
 
 
+# %% ../../nbs/10_scenes/rig.ipynb #7600bbd7
 def render_stereo(
     draw: Callable[[np.ndarray, Camera], dict[str, Tensor]],  # a view: "image" in linear RGB, "depth", "seen" and more
     solids: Solids,  # in the frame of the positions: what hides

@@ -55,9 +55,9 @@ __all__ = [
     "KINDS",
     "LOOSE",
     "ROOM_CLASSES",
-    "Room",
     "against",
     "fits",
+    "Room",
     "furnish",
     "viewpoint",
     "render",
@@ -65,19 +65,6 @@ __all__ = [
     "room_pair",
     "contact_sheet",
 ]
-
-
-# %% ../../nbs/10_scenes/rooms.ipynb #0bc58cc5
-@dataclass(frozen=True)
-class Room:
-    """A furnished room in its own frame: z is up, the floor is z = 0, the origin its middle."""
-
-    size: np.ndarray  # (3,) metres
-    solids: Solids  # the first is the room's shell
-    owner: np.ndarray  # (P,) number of the object a solid belongs to; 0-5 floor, four walls, ceiling
-    materials: list[Material]  # of floor, walls, ceiling, then of every further solid
-    lamps: list[Lamp]
-    ambient: tuple[float, ...]  # linear RGB
 
 
 # %% ../../nbs/10_scenes/rooms.ipynb #1d682794
@@ -123,7 +110,7 @@ KINDS: dict[str, tuple[list[Maker], list[Maker]]] = {  # along the walls, in the
 LOOSE: list[Maker] = [waste_bin, ball, carton, plant, plant, lambda rng: lampshade(rng, rng.uniform(1.35, 1.65))]
 
 
-# %% ../../nbs/10_scenes/rooms.ipynb #9975348e
+# %% ../../nbs/10_scenes/rooms.ipynb #1d03454c
 @dataclass
 class _Plan:
     """A room while it is furnished."""
@@ -148,6 +135,7 @@ def _hang_door(plan: _Plan) -> None:
     plan.taken[-1] = (low - swing, high + swing)
 
 
+# %% ../../nbs/10_scenes/rooms.ipynb #89c59ebb
 def _fill_middle(plan: _Plan, makers: list[Maker]) -> None:
     """What stands in the middle of the room, turned to one of the walls."""
     rng = plan.rng
@@ -158,6 +146,7 @@ def _fill_middle(plan: _Plan, makers: list[Maker]) -> None:
             plan.put(piece)
 
 
+# %% ../../nbs/10_scenes/rooms.ipynb #b6151d08
 def _line_walls(plan: _Plan, makers: list[Maker]) -> None:
     """The first piece and two others with their backs to walls, in corners or between them."""
     rng, size = plan.rng, plan.size
@@ -175,6 +164,7 @@ def _line_walls(plan: _Plan, makers: list[Maker]) -> None:
                 break
 
 
+# %% ../../nbs/10_scenes/rooms.ipynb #698cc09c
 def _strew(plan: _Plan) -> None:
     """One or two small things wherever there is space."""
     rng = plan.rng
@@ -188,6 +178,7 @@ def _strew(plan: _Plan) -> None:
                 break
 
 
+# %% ../../nbs/10_scenes/rooms.ipynb #1ea472fc
 def _hang_pictures(plan: _Plan) -> np.ndarray | None:
     """Two windows, then pictures; returns the middle of the last window that found a place."""
     rng, size, daylight = plan.rng, plan.size, None
@@ -207,7 +198,7 @@ def _hang_pictures(plan: _Plan) -> np.ndarray | None:
     return daylight
 
 
-# %% ../../nbs/10_scenes/rooms.ipynb #79234eab
+# %% ../../nbs/10_scenes/rooms.ipynb #3576fd28
 def _floor(rng: np.random.Generator) -> Material:
     """Planks, tiles or a carpet."""
     brown = hsv_color(rng.uniform(0.05, 0.1), rng.uniform(0.3, 0.6), rng.uniform(0.4, 0.75))
@@ -233,6 +224,7 @@ def _shell(rng: np.random.Generator) -> list[Material]:
     return [_floor(rng), *walls, Material("plain", hsv_color(hue, 0.03, 0.93))]
 
 
+# %% ../../nbs/10_scenes/rooms.ipynb #8473029f
 def _lights(
     rng: np.random.Generator,
     pendant_at: np.ndarray,  # (3,) metres
@@ -247,7 +239,19 @@ def _lights(
     return lamps, tuple(rng.uniform(0.25, 0.45) * (0.5 + 0.5 * warm))
 
 
-# %% ../../nbs/10_scenes/rooms.ipynb #b39a4c97
+# %% ../../nbs/10_scenes/rooms.ipynb #808cab6d
+@dataclass(frozen=True)
+class Room:
+    """A furnished room in its own frame: z is up, the floor is z = 0, the origin its middle."""
+
+    size: np.ndarray  # (3,) metres
+    solids: Solids  # the first is the room's shell
+    owner: np.ndarray  # (P,) number of the object a solid belongs to; 0-5 floor, four walls, ceiling
+    materials: list[Material]  # of floor, walls, ceiling, then of every further solid
+    lamps: list[Lamp]
+    ambient: tuple[float, ...]  # linear RGB
+
+
 @lru_cache(maxsize=64)
 def furnish(
     scene: int,
@@ -274,7 +278,7 @@ def furnish(
     return Room(size, as_solids([walls, *parts]), np.array([0, *owner]) + 6, materials, lamps, ambient)
 
 
-# %% ../../nbs/10_scenes/rooms.ipynb #dd0b01b6
+# %% ../../nbs/10_scenes/rooms.ipynb #a58c7162
 def _candidate(rng: np.random.Generator, room: Room) -> tuple[np.ndarray, np.ndarray]:
     """Position and rotation of a camera near a wall that looks past the middle, a little down."""
     k = rng.integers(4)
@@ -288,6 +292,7 @@ def _candidate(rng: np.random.Generator, room: Room) -> tuple[np.ndarray, np.nda
     return position, look_at(position, target, rng.normal(0, 0.02))
 
 
+# %% ../../nbs/10_scenes/rooms.ipynb #165b3e71
 def _space(room: Room, position: np.ndarray) -> float:
     """Metres to the nearest thing in the room, at most 9."""
     away = np.einsum("pij,pj->pi", room.solids.axes, position - room.solids.center)
@@ -305,6 +310,7 @@ def _interest(room: Room, position: np.ndarray, rotation: np.ndarray) -> float:
     return score + min(share / 0.2, 1) + min((1 - share) / 0.3, 1)
 
 
+# %% ../../nbs/10_scenes/rooms.ipynb #b5ec4c6e
 def viewpoint(
     room: Room,
     scene: int,

@@ -26,11 +26,11 @@ from ..metrics.registry import metric_of
 __all__ = [
     "VERDICTS",
     "COLUMNS_OF_EVIDENCE",
-    "Sources",
-    "sources",
-    "Interval",
+    "VarianceComponents",
+    "variance_components",
     "half_width",
     "p_value",
+    "Interval",
     "crossed_interval",
     "Scores",
     "tabulate",
@@ -40,47 +40,75 @@ __all__ = [
     "sign_flip",
     "holm",
     "evidence",
-    "reachable",
+    "power_analysis",
     "in_words",
 ]
 
 
-# %% ../../nbs/70_stats/crossed.ipynb #e17188ca
-class Sources(NamedTuple):
-    """A mean over seeds and scenes with its variance, split by source: the one with fewer levels, and the other."""
+# %% ../../nbs/70_stats/crossed.ipynb #68be626a
+class VarianceComponents(NamedTuple):
+    """A mean over seeds and scenes, and its variance by factor: the scarce one, of fewer levels, and the ample one."""
 
     mean: np.ndarray  # (...,)
-    few: np.ndarray  # (...,) variance of the mean due to seeds (or scenes, if those are fewer) and to what is left
-    many: np.ndarray  # (...,) variance of the mean due to the other source
-    df_few: int
-    df_many: int
+    scarce: np.ndarray  # (...,) variance of the mean due to seeds (or scenes, if those are fewer), with the residual's
+    ample: np.ndarray  # (...,) variance of the mean due to the other factor
+    df_scarce: int
+    df_ample: int
 
     @property
     def df(self) -> np.ndarray:
-        """Degrees of freedom of the sum `(...,)`: harmonic mean of both, weighted by what each source gives to it."""
-        total = self.few + self.many
-        share = np.divide(self.many, total, out=np.zeros(np.shape(total)), where=total > 0)
-        return 1 / ((1 - share) / self.df_few + share / self.df_many)
+        """Degrees of freedom of the sum `(...,)`: harmonic mean of both, weighted by the factors' fractions of it."""
+        total = self.scarce + self.ample
+        fraction = np.divide(self.ample, total, out=np.zeros(np.shape(total)), where=total > 0)
+        return 1 / ((1 - fraction) / self.df_scarce + fraction / self.df_ample)
 
 
-def sources(
+def variance_components(
     values: np.ndarray,  # (...,S,C) one value per seed and scene
-) -> Sources:
-    """Mean over seeds and scenes, and the variance that each source gives it."""
+) -> VarianceComponents:
+    """Mean over seeds and scenes, and the variance that each factor gives it."""
     if values.shape[-2] > values.shape[-1]:
         values = values.swapaxes(-1, -2)
     n, m = values.shape[-2:]
     if n < 2:
         raise ValueError(f"{n} seeds or scenes have no spread: an interval needs at least two of each")
-    mean, of_few, of_many = values.mean((-2, -1)), values.mean(-1), values.mean(-2)
-    rest = values - of_few[..., :, None] - of_many[..., None, :] + mean[..., None, None]
-    square_few, square_many = m * of_few.var(-1, ddof=1), n * of_many.var(-1, ddof=1)
-    square_rest = (rest**2).sum((-2, -1)) / ((n - 1) * (m - 1))
-    few, many, left = (square / (n * m) for square in (square_few, square_many, square_rest))
-    return Sources(mean, few, np.maximum(many - left, 0), n - 1, m - 1)
+    mean, by_scarce, by_ample = values.mean((-2, -1)), values.mean(-1), values.mean(-2)
+    residual = values - by_scarce[..., :, None] - by_ample[..., None, :] + mean[..., None, None]
+    ms_scarce, ms_ample = m * by_scarce.var(-1, ddof=1), n * by_ample.var(-1, ddof=1)  # mean squares
+    ms_error = (residual**2).sum((-2, -1)) / ((n - 1) * (m - 1))
+    scarce, ample, error = (mean_square / (n * m) for mean_square in (ms_scarce, ms_ample, ms_error))
+    return VarianceComponents(mean, scarce, np.maximum(ample - error, 0), n - 1, m - 1)
 
 
-# %% ../../nbs/70_stats/crossed.ipynb #b361c26e
+# %% ../../nbs/70_stats/crossed.ipynb #41dec5d9
+def half_width(
+    components: VarianceComponents,
+    alpha: float | np.ndarray,  # two-sided
+    pooled_df: bool = False,  # one df for the sum; else each factor by its own
+) -> np.ndarray:
+    """Half the interval at level 1 - alpha."""
+    quantile = lambda df: -stdtrit(df, np.asarray(alpha) / 2)  # noqa: E731
+    if pooled_df:
+        return quantile(components.df) * np.sqrt(components.scarce + components.ample)
+    return np.sqrt(
+        quantile(components.df_scarce) ** 2 * components.scarce + quantile(components.df_ample) ** 2 * components.ample
+    )
+
+
+def p_value(
+    components: VarianceComponents,
+    distance: np.ndarray,  # (...,) between the mean and the null, >= 0
+) -> np.ndarray:
+    """The two-sided alpha at which the half width, each factor by its own df, is `distance`; not below 1e-30."""
+    low, high = np.full(np.shape(distance), -30.0), np.zeros(np.shape(distance))  # log10
+    for _ in range(45):
+        middle = (low + high) / 2
+        inside = half_width(components, 10.0**middle) >= distance
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    return np.where(np.asarray(distance) > 0, 10.0**high, 1.0)
+
+
+# %% ../../nbs/70_stats/crossed.ipynb #4de7f703
 class Interval(NamedTuple):
     """A crossed t interval; arrays of the shape of what stood before seeds and scenes."""
 
@@ -89,32 +117,7 @@ class Interval(NamedTuple):
     high: np.ndarray
     error: np.ndarray  # standard error
     df: np.ndarray  # of the interval
-    p: np.ndarray  # two-sided, of a mean of zero; each source by its own degrees of freedom
-
-
-def half_width(
-    found: Sources,
-    alpha: float | np.ndarray,  # two-sided
-    pooled_df: bool = False,  # one df for the sum; else each source by its own
-) -> np.ndarray:
-    """Half the interval at level 1 - alpha."""
-    quantile = lambda df: -stdtrit(df, np.asarray(alpha) / 2)  # noqa: E731
-    if pooled_df:
-        return quantile(found.df) * np.sqrt(found.few + found.many)
-    return np.sqrt(quantile(found.df_few) ** 2 * found.few + quantile(found.df_many) ** 2 * found.many)
-
-
-def p_value(
-    found: Sources,
-    distance: np.ndarray,  # (...,) between the mean and the null, >= 0
-) -> np.ndarray:
-    """The two-sided alpha at which the half width, each source by its own df, is `distance`; not below 1e-30."""
-    low, high = np.full(np.shape(distance), -30.0), np.zeros(np.shape(distance))  # log10
-    for _ in range(45):
-        middle = (low + high) / 2
-        inside = half_width(found, 10.0**middle) >= distance
-        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-    return np.where(np.asarray(distance) > 0, 10.0**high, 1.0)
+    p: np.ndarray  # two-sided, of a mean of zero; each factor by its own degrees of freedom
 
 
 def crossed_interval(
@@ -122,13 +125,20 @@ def crossed_interval(
     level: float = 0.95,
 ) -> Interval:
     """Interval and p-value of the mean over seeds and scenes, drawn by chance and crossed. Two of each at least."""
-    found = sources(np.asarray(values, float))
-    half = half_width(found, 1 - level, pooled_df=True)
-    error = np.sqrt(found.few + found.many)
-    return Interval(found.mean, found.mean - half, found.mean + half, error, found.df, p_value(found, abs(found.mean)))
+    components = variance_components(np.asarray(values, float))
+    half = half_width(components, 1 - level, pooled_df=True)
+    error = np.sqrt(components.scarce + components.ample)
+    return Interval(
+        components.mean,
+        components.mean - half,
+        components.mean + half,
+        error,
+        components.df,
+        p_value(components, abs(components.mean)),
+    )
 
 
-# %% ../../nbs/70_stats/crossed.ipynb #4d60cf1f
+# %% ../../nbs/70_stats/crossed.ipynb #5f1608a2
 @dataclass(frozen=True, eq=False)
 class Scores:
     """The records as one array. Images stand in the order of their scenes."""
@@ -153,12 +163,9 @@ class Scores:
         return self.metrics.index(name)
 
 
-def tabulate(
-    images: pd.DataFrame,  # with the columns COLUMNS
-    protocol: str | None = None,  # needed if the records hold several
-) -> Scores:
-    """The records of one study, data set, split and protocol as an array."""
-    check_records(images)
+# %% ../../nbs/70_stats/crossed.ipynb #3287dfd8
+def _one_protocol(images: pd.DataFrame, protocol: str | None) -> pd.DataFrame:
+    """The records of `protocol`; ValueError if there are none, or if several studies, data sets or splits are mixed."""
     if protocol is not None:
         found = sorted(images["protocol"].unique())
         images = images[images["protocol"] == protocol]
@@ -169,6 +176,17 @@ def tabulate(
     for column in ("study", "dataset", "split", "protocol"):
         if len(found := sorted(images[column].unique())) > 1:
             raise ValueError(f"records of more than one {column} are mixed ({', '.join(found)}): choose one of them")
+    return images
+
+
+# %% ../../nbs/70_stats/crossed.ipynb #90f5133d
+def tabulate(
+    images: pd.DataFrame,  # with the columns COLUMNS
+    protocol: str | None = None,  # needed if the records hold several
+) -> Scores:
+    """The records of one study, data set, split and protocol as an array."""
+    check_records(images)
+    images = _one_protocol(images, protocol)
     (row, rows), (metric, metrics) = pd.factorize(images["row"]), pd.factorize(images["metric"])
     seed, seeds = pd.factorize(images["seed"], sort=True)
     scene, (name, names) = pd.factorize(images["scene"], sort=True)[0], pd.factorize(images["image"], sort=True)
@@ -192,7 +210,7 @@ def tabulate(
     return Scores(values.reshape(shape), ran, list(rows), [int(s) for s in seeds], list(metrics), scene_of)
 
 
-# %% ../../nbs/70_stats/crossed.ipynb #0d236dfb
+# %% ../../nbs/70_stats/crossed.ipynb #cc5cd46f
 @dataclass(frozen=True, eq=False)
 class Paired:
     """A row beside a reference: the same seeds, the same images, averaged by scene."""
@@ -202,7 +220,7 @@ class Paired:
     images: np.ndarray  # (C,) number of images
     root: bool  # a seed's score is the root of the mean over images: pooled RMSE
     better: str  # "lower" or "higher"
-    improved: float  # share of images, over all seeds, in which the row is better; a tie counts half
+    improved: float  # fraction of images, over all seeds, in which the row is better; a tie counts half
     excluded: int  # images without a value in both rows for every seed
     notes: tuple[str, ...]  # what a reader must know about seeds and images
 
@@ -230,6 +248,7 @@ class Paired:
         return score + away * self.images / self.images.mean()
 
 
+# %% ../../nbs/70_stats/crossed.ipynb #495763da
 def paired(
     scores: Scores,
     row: str,
@@ -268,7 +287,7 @@ def _notes(scores: Scores, r: int, b: int, common: np.ndarray, ours: np.ndarray,
         yield f"{scores.rows[r]} has the same values for every seed: one run recorded twice, or nothing drawn by chance"
 
 
-# %% ../../nbs/70_stats/crossed.ipynb #808313c1
+# %% ../../nbs/70_stats/crossed.ipynb #3115bd88
 def crossed_bootstrap(
     pair: Paired,
     level: float = 0.95,
@@ -286,6 +305,7 @@ def crossed_bootstrap(
     return float(low), float(high)
 
 
+# %% ../../nbs/70_stats/crossed.ipynb #ff422d38
 def sign_flip(
     by_seed: np.ndarray,  # (S,) differences
 ) -> tuple[float, float]:
@@ -308,7 +328,7 @@ def sign_flip(
     return min(1.0, 2 * count / 2.0**n), min(1.0, 2 / 2.0**n)
 
 
-# %% ../../nbs/70_stats/crossed.ipynb #ffea71f5
+# %% ../../nbs/70_stats/crossed.ipynb #1ede168d
 VERDICTS = ("helps", "hurts", "equivalent", "no evidence", "regularisation", "invalid")
 
 
@@ -324,6 +344,7 @@ def holm(
     return np.where(np.isnan(p), np.nan, adjusted)
 
 
+# %% ../../nbs/70_stats/crossed.ipynb #24d0fc62
 @lru_cache
 def _needed(df: int, tail: float, sides: int = 1, power: float = 0.8) -> float:
     """Standard errors between the truth and a t test's bound for this power; `sides=2`: to the bounds on both sides."""
@@ -332,6 +353,7 @@ def _needed(df: int, tail: float, sides: int = 1, power: float = 0.8) -> float:
     return brentq(lambda x: reached(x) - power, 0, 10 + 10 * scale[-1])
 
 
+# %% ../../nbs/70_stats/crossed.ipynb #b7375362
 def _measure(pair: Paired, margin: float, level: float, compared: int, resamples: int, random_state: int) -> dict:
     """The numbers of one row and metric, before Holm; NaN for what cannot be known."""
     s, c = pair.row.shape
@@ -350,9 +372,9 @@ def _measure(pair: Paired, margin: float, level: float, compared: int, resamples
     }  # fmt: skip
     if s < 2 or c < 2 or all((means == means[:1]).all() for means in (pair.row, pair.reference)):
         return line
-    found, ours = sources(z), crossed_interval(z, level)
+    components, ours = variance_components(z), crossed_interval(z, level)
     inside = line["margin"] - abs(difference)
-    one_sided = float(p_value(found, abs(inside))) / 2
+    one_sided = float(p_value(components, abs(inside))) / 2
     low, high = crossed_bootstrap(pair, level, resamples, random_state)
     spread_of_scenes, spread_of_seeds = z.mean(0).std(ddof=1), of_reference.std(ddof=1)
     alpha = 1 - level
@@ -364,12 +386,17 @@ def _measure(pair: Paired, margin: float, level: float, compared: int, resamples
         "seed_units": difference / spread_of_seeds if spread_of_seeds else np.nan,
         "smallest_visible": math.sqrt(
             sum(v * _needed(df, alpha / compared / 2) ** 2
-                for v, df in ((found.few, found.df_few), (found.many, found.df_many)))
+                for v, df in ((components.scarce, components.df_scarce), (components.ample, components.df_ample)))
         ),
     }  # fmt: skip
 
 
-# %% ../../nbs/70_stats/crossed.ipynb #eccfc816
+# %% ../../nbs/70_stats/crossed.ipynb #e59e591d
+def _p(p: float) -> str:
+    """A p-value as a sentence says it."""
+    return "p < 0.001" if p < 0.001 else f"p {p:.2g}"
+
+
 def _untestable(line: Mapping) -> str:
     """Why a row cannot be judged at all; empty if it can."""
     if line["seeds"] and not line["images"]:
@@ -387,20 +414,16 @@ def _verdict(line: Mapping, alpha: float, margin: float, family: str) -> tuple[s
         return "no evidence", why
     favours = (line["difference"] < 0) == (line["better"] == "lower")
     word, sure = ("helps", "hurts")[not favours], line["p_holm"] < alpha
+    different, within = _p(line["p_holm"]), _p(line["p_equivalence_holm"])
     if line["p_equivalence_holm"] < alpha:
-        also = f"; a difference is sure as well (p {line['p_holm']:.2g}), but smaller than that" if sure else ""
-        return "equivalent", (
-            f"surely within {100 * margin:g} % of the reference (p {line['p_equivalence_holm']:.2g}{family}){also}"
-        )
+        also = f"; a difference is sure as well ({different}), but smaller than that" if sure else ""
+        return "equivalent", f"surely within {100 * margin:g} % of the reference ({within}{family}){also}"
     if sure:
-        return word, f"the difference is sure (p {line['p_holm']:.2g}{family})"
-    return "no evidence", (
-        f"neither a difference (p {line['p_holm']:.2g}) nor equivalence (p {line['p_equivalence_holm']:.2g}) is "
-        f"sure{family}"
-    )
+        return word, f"the difference is sure ({different}{family})"
+    return "no evidence", f"neither a difference ({different}) nor equivalence ({within}) is sure{family}"
 
 
-# %% ../../nbs/70_stats/crossed.ipynb #4084b5ef
+# %% ../../nbs/70_stats/crossed.ipynb #e7c4b946
 def _ask_placebos(
     table: pd.DataFrame, scores: Scores, placebo: Mapping[str, list[str]], invalid: Collection[str], alpha: float,
     family: str, pooling: str,
@@ -432,11 +455,11 @@ def _ask_placebos(
             word, rule = "regularisation", f"better than the reference, but not surely than its placebo {names}"
         else:
             word, rule = "helps", f"{table.at[i, 'rule']}, and so is that to its placebo {names}"
-        told = "" if np.isnan(p_placebo) else f" (p {p_placebo:.2g})"
+        told = "" if np.isnan(p_placebo) else f" ({_p(p_placebo)})"
         table.loc[i, ["verdict", "rule"]] = word, rule + told
 
 
-# %% ../../nbs/70_stats/crossed.ipynb #59fc844a
+# %% ../../nbs/70_stats/crossed.ipynb #176667b3
 COLUMNS_OF_EVIDENCE = (
     "row", "metric", "better", "verdict", "rule", "reference_value", "value", "difference", "low", "high", "level",
     "error", "df", "p", "p_holm", "p_equivalence", "p_equivalence_holm", "p_placebo", "margin", "boot_low",
@@ -445,6 +468,28 @@ COLUMNS_OF_EVIDENCE = (
 )  # fmt: skip
 
 
+def _comparisons(
+    scores: Scores, reference: str, rows: Sequence[str] | None, metrics: Sequence[str] | None, margin: float,
+    alpha: float, family: str,
+) -> tuple[list[str], list[str]]:  # fmt: skip
+    """The rows and metrics to compare; ValueError for what cannot be asked."""
+    if not 0 < margin < 1 or not 0 < alpha < 1:
+        raise ValueError(f"margin ({margin}) and alpha ({alpha}) are shares: give numbers between 0 and 1")
+    if family not in ("metric", "table"):
+        raise ValueError(f"family must be 'metric' or 'table', not {family!r}")
+    scores.row(reference)
+    rows = [r for r in scores.rows if r != reference] if rows is None else list(rows)
+    if not rows or reference in rows:
+        raise ValueError(f"name at least one row beside the reference {reference!r}, and not the reference itself")
+    metrics = scores.metrics if metrics is None else list(metrics)
+    if not metrics or any(len(set(names)) < len(names) for names in (rows, metrics)):
+        raise ValueError("name at least one metric, and every row and metric once: each one named adds a comparison")
+    for name in rows:
+        scores.row(name)
+    return rows, metrics
+
+
+# %% ../../nbs/70_stats/crossed.ipynb #afe9706a
 def evidence(
     images: pd.DataFrame,  # records with the columns COLUMNS
     reference: str,  # the row that all others are compared with
@@ -452,7 +497,7 @@ def evidence(
     metrics: Sequence[str] | None = None,  # None: all that were recorded
     protocol: str | None = None,  # needed if the records hold several
     *,
-    margin: float = 0.01,  # of equivalence, as a share of the reference's value
+    margin: float = 0.01,  # of equivalence, as a fraction of the reference's value
     alpha: float = 0.05,
     pooling: str = "pooled",  # of "rmse"; or "per_image", as the protocol says
     family: str = "metric",  # Holm over the rows of each metric; or "table": over rows and metrics together
@@ -465,25 +510,15 @@ def evidence(
 
     `difference` is row − reference in the metric's unit; [`low`, `high`] its crossed t interval at `level` 1 - alpha,
     by one number of degrees of freedom and not adjusted for the number of rows. The verdict asks for more: each
-    source by its own degrees of freedom (`p`), and Holm (`*_holm`), so it may stay silent where [`low`, `high`]
+    factor by its own degrees of freedom (`p`), and Holm (`*_holm`), so it may stay silent where [`low`, `high`]
     excludes 0. `d_z` is the mean over the standard deviation of the scenes' differences, `seed_units` in standard
     deviations of the reference over its seeds. NaN: cannot be known.
     """
-    if not 0 < margin < 1 or not 0 < alpha < 1:
-        raise ValueError(f"margin ({margin}) and alpha ({alpha}) are shares: give numbers between 0 and 1")
-    if family not in ("metric", "table"):
-        raise ValueError(f"family must be 'metric' or 'table', not {family!r}")
     scores = tabulate(images, protocol)
-    scores.row(reference)
-    rows = [r for r in scores.rows if r != reference] if rows is None else list(rows)
-    if not rows or reference in rows:
-        raise ValueError(f"name at least one row beside the reference {reference!r}, and not the reference itself")
-    metrics = scores.metrics if metrics is None else list(metrics)
-    if not metrics or any(len(set(names)) < len(names) for names in (rows, metrics)):
-        raise ValueError("name at least one metric, and every row and metric once: each one named adds a comparison")
+    rows, metrics = _comparisons(scores, reference, rows, metrics, margin, alpha, family)
     invalid = dict(invalid or {})
     placebo = {r: [p] if isinstance(p, str) else list(p) for r, p in (placebo or {}).items()}
-    for name in (*rows, *invalid, *placebo, *(p for named in placebo.values() for p in named)):
+    for name in (*invalid, *placebo, *(p for named in placebo.values() for p in named)):
         scores.row(name)
     compared = len(rows) * (len(metrics) if family == "table" else 1)
 
@@ -509,15 +544,23 @@ def evidence(
     return table
 
 
-# %% ../../nbs/70_stats/crossed.ipynb #8111a31f
-def reachable(
+# %% ../../nbs/70_stats/crossed.ipynb #b79db648
+def _number(x: float, digits: int, sign: str = "") -> str:
+    """`x` to so many significant digits and without an exponent; `sign="+"` shows that of a positive one."""
+    if abs(x) >= 10**digits - 0.5:
+        return f"{x:{sign}.0f}"
+    return np.format_float_positional(x, digits, unique=False, fractional=False, trim="-", sign=bool(sign))
+
+
+# %% ../../nbs/70_stats/crossed.ipynb #7837d118
+def power_analysis(
     seeds: int,
     rows: int,  # rows compared with the reference
     scenes: int | None = None,  # None: many
     *,
-    margin: float = 0.01,  # of equivalence, as a share of the reference's value
+    margin: float = 0.01,  # of equivalence, as a fraction of the reference's value
     alpha: float = 0.05,
-    spread: float | None = None,  # standard deviation of paired differences over seeds, as a share of the reference
+    spread: float | None = None,  # standard deviation of paired differences over seeds, as a fraction of the reference
 ) -> pd.DataFrame:
     """Before a study: verdict, whether it can be reached with 80 % power at Holm's strictest step, and why."""
     if seeds < 1 or rows < 1:
@@ -539,19 +582,18 @@ def reachable(
          + ("" if spread is None else f"; expected are {spread:.2%}")),
         ("no evidence", True, "whatever is left"),
         ("sign-flip (a witness)", floor * rows < alpha,
-         f"its smallest p is {floor:.2g}, and {min(1, floor * rows):.2g} after Holm over {rows} rows"),
+         f"its smallest p is {_number(floor, 2)}, and {_number(min(1, floor * rows), 2)} after Holm over {rows} rows"),
     ]  # fmt: skip
     return pd.DataFrame(lines, columns=["verdict", "reachable", "why"])
 
 
-# %% ../../nbs/70_stats/crossed.ipynb #93bf2bb0
+# %% ../../nbs/70_stats/crossed.ipynb #3979d640
 def _percent(part: float, whole: float) -> str:
-    if not whole:
-        return f"{part:+.3g}"
-    share = 100 * part / abs(whole)
-    return f"{share:+.0f} %" if abs(share) >= 99.5 else f"{share:+.2g} %"
+    """The part as a signed percentage of the whole; as it is, where the whole is zero."""
+    return f"{_number(100 * part / abs(whole), 2, '+')} %" if whole else _number(part, 3, "+")
 
 
+# %% ../../nbs/70_stats/crossed.ipynb #a9a239a4
 def _sentence(line: Mapping) -> str:
     """One row in one sentence."""
     name = f"`{line['row']}`"
@@ -570,6 +612,7 @@ def _sentence(line: Mapping) -> str:
     return f"{name}: **{word}**, {change} ({low} to {high}){seen}{notes}."
 
 
+# %% ../../nbs/70_stats/crossed.ipynb #8d0ab057
 def _visible(table: pd.DataFrame) -> str:
     """The smallest effect on one metric that a study like this one would see in four of five cases."""
     seen = (table["smallest_visible"] / table["reference_value"].abs()).replace(np.inf, np.nan).median()
@@ -584,7 +627,7 @@ def in_words(
     for metric, table in result.groupby("metric", sort=False):
         lines = table.to_dict("records")
         known = [line["reference_value"] for line in lines if not np.isnan(line["reference_value"])]
-        value = f", reference {known[0]:.3g}" if known else ""
+        value = f", reference {_number(known[0], 3)}" if known else ""
         heading = f"**{metric_of(metric).label}** ({lines[0]['better']} is better{value}{_visible(table)}). "
         parts.append(heading + " ".join(map(_sentence, lines)))
     return "\n\n".join(parts)
