@@ -91,7 +91,7 @@ def test_data_that_cannot_be_trained_on_is_refused_before_anything_starts(monkey
     (tmp_path / "text.h5").write_text("no HDF5")
     pack(open_source(hu(tmp_path / "hu", train=0)), tmp_path / "judged.h5")
     capsys.readouterr()
-    remedy = "divide its source by scene: `advdepth data pack SOURCE -o FILE.h5 --test-share 0.2`"
+    remedy = "divide its source by scene: `advdepth data pack SOURCE -o FILE.h5 --test-fraction 0.2`"
     sentences = {"text.h5": "cannot be read as HDF5", "judged.h5": f"has no train split; {remedy}"}
     for name, sentence in sentences.items():
         words = ["--rows", "baseline", "--scale", "smoke", "--data", name, "--out", "out", *dry]
@@ -292,7 +292,7 @@ def test_stereo_is_found_packed_and_described(monkeypatch, capsys, tmp_path):
     code, told, error = run(monkeypatch, capsys, "data", "info", root)
     assert code == 0 and "KITTI 2015: 2 stereo pairs" in told and "12x40, disparity 0." in told, error
     assert "35.0% unknown, focal length unknown, baseline unknown" in told
-    words = ["-o", "k.h5", "--size", "6x20", "--test-share", 0.5]
+    words = ["-o", "k.h5", "--size", "6x20", "--test-fraction", 0.5]
     code, told, error = run(monkeypatch, capsys, "data", "pack", root, *words)
     assert code == 0 and "found KITTI 2015: 2 stereo pairs" in told and "packed: k.h5" in told, error
     train, test = PackedStereo("k.h5"), PackedStereo("k.h5", "test")
@@ -325,7 +325,7 @@ def test_pairs_are_found_for_a_task(monkeypatch, capsys, tmp_path):
     assert code == 0 and "found folders A/ and B/ with equal names: 6 pairs of pictures" in told, error
     train, test = PackedPairs("s.h5"), PackedPairs("s.h5", "test")
     assert (len(train), len(test), train.size, train.task) == (5, 1, (8, 12), "segment") and len(train.classes) == 4
-    words = ["-o", "half.h5", "--task", "segment", "--test-share", 0.5]
+    words = ["-o", "half.h5", "--task", "segment", "--test-fraction", 0.5]
     code, told, error = run(monkeypatch, capsys, "data", "pack", root, *words)
     assert code == 0, error
     half = PackedPairs("half.h5", "test")
@@ -383,8 +383,8 @@ def test_few_pairs_ask_for_a_share(monkeypatch, capsys, tmp_path):
     root = segments(tmp_path / "plants", 3)
     words = ["data", "pack", root, "-o", tmp_path / "x.h5", "--task", "segment"]
     code, _, error = run(monkeypatch, capsys, *words)
-    assert code == 2 and "holds fewer than 5 pairs and no test split of its own; give --test-share" in error
-    code, _, error = run(monkeypatch, capsys, *words, "--test-share", 0.4)
+    assert code == 2 and "holds fewer than 5 pairs and no test split of its own; give --test-fraction" in error
+    code, _, error = run(monkeypatch, capsys, *words, "--test-fraction", 0.4)
     assert code == 0 and len(PackedPairs(tmp_path / "x.h5", "test")) == 1, error
 
 
@@ -402,7 +402,7 @@ def test_options_of_one_stereo_layout(monkeypatch, capsys, tmp_path):
         name = root / f"training/clean_left/alley_{i // 2}/frame_{i:04d}.png"
         Image.fromarray(np.asarray(Image.open(name)) // 2).save(name)
     for render in ("final", "clean"):
-        words = ("data", "pack", root, "-o", f"{render}.h5", "--render", render, "--test-share", 0.5)
+        words = ("data", "pack", root, "-o", f"{render}.h5", "--render", render, "--test-fraction", 0.5)
         code, _, error = run(monkeypatch, capsys, *words)
         assert code == 0, error
     bright, dark = (PackedStereo(f"{render}.h5")[0]["left"].float() for render in ("final", "clean"))

@@ -431,7 +431,7 @@ def test_numbers_of_rooms_that_cannot_be(tmp_path, name, value):
 
 def test_wrong_files_and_splits(tmp_path):
     packed = pack(hu(tmp_path) / "data/nyu2_test.csv", tmp_path / "p.h5", progress=False)
-    refused(lambda: PackedDepth(packed), "no train split", "--test-share")
+    refused(lambda: PackedDepth(packed), "no train split", "--test-fraction")
     refused(lambda: PackedDepth(packed, "val"), "'train' or 'test'")
     refused(lambda: PackedDepth(tmp_path / "q.h5"), "does not exist", kind=FileNotFoundError)
     refused(lambda: PackedDepth(frame_h5(tmp_path / "f.h5")), "not written by pack()")

@@ -7,14 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.io import savemat
 from commands import run
-from factories import hu
+from factories import hu, write
 
 from advdepth_nb.data.nyu import open_source
 from advdepth_nb.metrics.depth import DEPTH_METRICS
 from advdepth_nb.metrics.protocols import PROTOCOL_SWEEP, PUBLISHED
 from advdepth_nb.metrics.records import COLUMNS
-from advdepth_nb.metrics.rescoring import match_predictions, open_predictions, score_predictions, side_by_side
+from advdepth_nb.metrics.predictions import match_predictions, open_predictions
+from advdepth_nb.metrics.rescoring import score_predictions, side_by_side
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the official one 654")
 
@@ -41,6 +43,29 @@ def lay(folder, form, depths, names):
         case "npy, float64, (H,W,1), by order":
             for i, depth in enumerate(depths):
                 np.save(folder / f"out{i + 8}.npy", depth[..., None].astype(np.float64))
+        case "npz":
+            for depth, name in zip(depths, names):
+                np.savez(folder / f"{name}.npz", depth=depth, focal=500.0)
+        case "npy, (1,1,H,W)":
+            for depth, name in zip(depths, names):
+                np.save(folder / f"{name}_pred.npy", depth[None, None])
+        case "pfm, with a network's name":
+            for depth, name in zip(depths, names):
+                rows = depth[::-1].astype("<f4").tobytes()
+                (folder / f"{name}-dpt_large_384.pfm").write_bytes(b"Pf\n8 6\n-1.0\n" + rows)
+        case "tif of floats":
+            for depth, name in zip(depths, names):
+                Image.fromarray(depth).save(folder / f"{name}.tif")
+        case "tif of 16 bits":
+            for depth, name in zip(depths, names):
+                millimetres(depth).save(folder / f"{name}.tiff")
+        case "mat":
+            for depth, name in zip(depths, names):
+                savemat(folder / f"{name}.mat", {"depth": depth, "name": name})
+        case "one mat":
+            savemat(folder / "all.mat", {"predictions": depths.transpose(1, 2, 0)})
+        case "one npz":
+            np.savez(folder / "all.npz", depths)
         case "png":
             for depth, name in zip(depths, names):
                 millimetres(depth).save(folder / f"{name}_depth.png")
@@ -59,19 +84,24 @@ def lay(folder, form, depths, names):
     return folder
 
 
-FORMS = ["npy", "npy, float64, (H,W,1), by order", "png", "png beside pictures", "one npy", "one npy, by path",
-         "one h5"]  # fmt: skip
+FORMS = ["npy", "npy, float64, (H,W,1), by order", "npy, (1,1,H,W)", "npz", "png", "png beside pictures",
+         "pfm, with a network's name", "tif of floats", "tif of 16 bits", "mat", "one npy", "one npy, by path",
+         "one npz", "one mat", "one h5"]  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_format_is_read_and_belongs_to_its_image(truth, tmp_path, form):
     source, depths, names = truth
     path = lay(tmp_path / "out", form, depths * np.array([1.0, 1.1, 1.2], np.float32)[:, None, None], names)
-    scored = score_predictions(open_predictions(path), source, protocols=[PUBLISHED["ma2018"]])
+    by_order = "one" in form or "order" in form
+    chosen = {"protocols": [PUBLISHED["ma2018"]], "by_order": by_order}
+    scored = score_predictions(open_predictions(path), source, **chosen)
     rel = scored.images[scored.images["metric"] == "abs_rel"].set_index("image")["value"]
     assert list(rel.index) == names and np.allclose(rel, [0, 0.1, 0.2], atol=1e-3)
-    by_order = "one" in form or "order" in form
     assert f"matched by {'order' if by_order else 'name'}" in scored.notes[0] and len(scored.notes) == 1
+    if by_order:  # and never by itself
+        with pytest.raises(ValueError, match="--by-order"):
+            score_predictions(open_predictions(path), source)
 
 
 def test_the_factor_makes_metres(truth, tmp_path):
@@ -84,7 +114,8 @@ def test_the_factor_makes_metres(truth, tmp_path):
         )
         error = side_by_side(right)["abs_rel"].item(), side_by_side(wrong)["abs_rel"].item()
         assert error[0] < 2e-3 and error[1] > 0.1
-        assert any("another unit?" in note for note in wrong.notes) == (form == "npy")
+        told = [note for note in wrong.notes if "another unit?" in note]
+        assert len(told) == 1 and f"--factor {factor:.7g} (" in told[0], wrong.notes
 
 
 def test_other_sizes_are_resized_and_told(truth, tmp_path):
@@ -105,20 +136,144 @@ def test_other_sizes_are_resized_and_told(truth, tmp_path):
 def test_names_may_carry_words_and_folders(truth, tmp_path):
     source, depths, _ = truth
     images = [r for r in source.records if r.split == "test"]
-    for name in ("sub/00001", "00000_pred", "sub/00002_rgb_depth", "other_depth", "00000"):
+    for name in ("sub/00001", "00000_pred", "sub/00002_rgb", "other", "00000"):
         (tmp_path / "out/sub").mkdir(parents=True, exist_ok=True)
         np.save(tmp_path / f"out/{name}.npy", depths[0])
-    with pytest.raises(ValueError, match="1 of 3 images have no prediction: 00000"):
-        match_predictions(open_predictions(tmp_path / "out"), [images[0], images[2], images[2]])
-    for name in ("sub/00002_rgb_depth", "other_depth"):  # while some files end in _depth, only those are predictions
-        (tmp_path / f"out/{name}.npy").rename(tmp_path / f"out/{name.removesuffix('_depth')}.npy")
     with pytest.raises(ValueError, match=r"00000\.npy and 00000_pred\.npy are predictions of one image"):
         match_predictions(open_predictions(tmp_path / "out"), images)
     (tmp_path / "out/00000.npy").unlink()
+    (tmp_path / "out/._00000.npy").touch(), (tmp_path / "out/log.txt").touch()
     matching = match_predictions(open_predictions(tmp_path / "out"), images)
-    assert matching.how == "matched by name; 1 predictions without an image were left out"
+    assert matching.how == (
+        "matched by name (scene and number); left out: 1 predictions without an image; left out: 1 hidden files; left "
+        "out: 1 files of no kind that holds maps (1 .txt)"
+    )
     labels = [open_predictions(tmp_path / "out").labels[i] for i in matching.indices]
     assert labels == ["00000_pred.npy", "sub/00001.npy", "sub/00002_rgb.npy"]
+
+
+def raw_frames(folder, depths, names):
+    """Raw frames, named scene/number, of depths in metres."""
+    for depth, name in zip(depths, names):
+        scene, number = name.split("/")
+        write(folder / scene / f"rgb_{number}.png", np.zeros((*depth.shape, 3), np.uint8))
+        write(folder / scene / f"sync_depth_{number}.png", np.rint(1000 * depth).astype(np.uint16))
+    return folder
+
+
+def rmse(path, data, protocol="bts2019", by_order=False, **options):
+    """Of predictions against all frames at `data`, and the notes."""
+    predictions, source = open_predictions(path, **options), open_source(data)
+    scored = score_predictions(predictions, source, protocols=[PUBLISHED[protocol]], by_order=by_order)
+    return side_by_side(scored)["rmse"].item(), scored.notes
+
+
+TREE = ["bathroom/00045", "office/00008", "office_kitchen/00410", "study_room/00278"]
+
+
+def test_names_of_other_code_find_their_scene_and_number(tmp_path):
+    """BTS's own names against its own tree, and Marigold's: by order some would get another room."""
+    depths = [np.full((12, 16), 1.0 + k, np.float32) for k in range(4)]
+    data = raw_frames(tmp_path / "tree", depths, TREE)
+    for depth, name in zip(depths, TREE):
+        scene, number = name.split("/")
+        write(tmp_path / f"bts/{scene}_rgb_{number}.png", np.rint(1000 * depth).astype(np.uint16))
+        (tmp_path / f"marigold/test/{scene}").mkdir(parents=True)
+        np.save(tmp_path / f"marigold/test/{scene}/pred_{int(number):04d}.npy", depth)
+        (tmp_path / "numbers").mkdir(exist_ok=True)
+        np.save(tmp_path / f"numbers/{number}.npy", depth)
+    for folder in ("bts", "marigold", "numbers"):
+        error, notes = rmse(tmp_path / folder, data)
+        assert error < 1e-6 and "matched by name" in notes[0] and "are they copies of it?" in notes[-1], folder
+    error, notes = rmse(tmp_path / "bts", data, by_order=True)
+    assert error > 0.4 and "the numbers of 2 of 4 pairs differ" in notes[0]
+
+
+@pytest.mark.parametrize(
+    "names, words",
+    [
+        (["00000", "00001", "00002", "00003"], "none of its files is named after an image"),
+        (
+            ["00008", "00045", "00046", "00047"],
+            "2 of 4 images have no prediction: office_kitchen/00410, study_room/00278",
+        ),
+        (
+            ["office_00045", "bathroom_00008", "office_kitchen_00410", "study_room_00278"],
+            "office_00045.npy for bathroom/",
+        ),
+        (["a", "b", "c", "d"], "none of its files is named after an image"),
+    ],
+    ids=["other numbers", "some numbers", "other scenes", "no numbers"],
+)
+def test_names_in_doubt_are_refused_and_go_by_order_if_asked(tmp_path, names, words):
+    depths = [np.full((12, 16), 1.0 + k, np.float32) for k in range(4)]
+    data = raw_frames(tmp_path / "tree", depths, TREE)
+    (tmp_path / "p").mkdir()
+    for depth, name in zip(depths, names):
+        np.save(tmp_path / f"p/{name}.npy", depth)
+    with pytest.raises(ValueError, match=re.escape(words)) as error:
+        rmse(tmp_path / "p", data)
+    assert "--by-order" in str(error.value) and "\n" not in str(error.value)
+    assert "matched by order" in rmse(tmp_path / "p", data, by_order=True)[1][0]
+
+
+def test_the_truth_beside_predictions_is_never_scored(tmp_path):
+    depths = [np.full((12, 16), 1.0 + k, np.float32) for k in range(4)]
+    data = raw_frames(tmp_path / "tree", depths, TREE)
+    for depth, name in zip(depths, TREE):  # in the folders of the data set itself
+        np.save(data / f"{name}_pred.npy", depth + 0.5)
+        write(tmp_path / f"both/{name}_pred.png", np.rint(1000 * depth + 500).astype(np.uint16))
+        write(tmp_path / f"both/{name}_depth.png", np.rint(1000 * depth).astype(np.uint16))
+    with pytest.raises(ValueError, match=r"00045_depth\.png and .*00045_pred\.png are predictions of one image"):
+        rmse(tmp_path / "both", data)
+    with pytest.raises(ValueError, match=r"holds \.npy and \.png files"):
+        rmse(data, data)
+    for file in data.rglob("*_pred.npy"):
+        write(file.with_suffix(".png"), np.rint(1000 * np.load(file)).astype(np.uint16))
+        file.unlink()
+    error, notes = rmse(data, data)  # also the pictures that the data set holds
+    assert abs(error - 0.5) < 1e-6 and "left out: 8 files of the data set itself" in notes[0]
+    for file in data.rglob("*_pred.png"):
+        file.unlink()
+    with pytest.raises(ValueError, match="files of the data set itself only"):
+        rmse(data, data)
+
+
+@pytest.mark.parametrize("rows, columns", [((45, 471), (41, 601)), ((44, 471), (40, 601)), ((20, 459), (24, 615))])
+def test_a_known_crop_is_put_in_its_place(tmp_path, rows, columns):
+    y, x = np.mgrid[0:480, 0:640]
+    depth = ((1000 + 4 * x + 3 * y + 1500 * (x > 300)) / 1000).astype(np.float32)
+    data = raw_frames(tmp_path / "tree", [depth], ["den/1"])
+    (tmp_path / "p").mkdir()
+    np.save(tmp_path / "p/1.npy", depth[slice(*rows), slice(*columns)])
+    error, notes = rmse(tmp_path / "p", data)
+    place = f"[{rows[0]}:{rows[1]}, {columns[0]}:{columns[1]}] of 480x640"
+    outside = 480 * 640 - (rows[1] - rows[0]) * (columns[1] - columns[0])
+    assert error < 1e-6 and place in notes[1] and f"the {outside} pixels outside" in notes[1]
+    assert ("count under bts2019" in notes[1]) == (rows[1] < 471)  # where its own crop ends
+    assert "count under hu2019" in rmse(tmp_path / "p", data, "hu2019")[1][1]
+
+
+def test_inverse_depth_and_disparity_are_aligned_as_such(tmp_path):
+    depths = [(1 + k + np.linspace(0, 2, 64)[None].repeat(48, 0)).astype(np.float32) for k in range(4)]
+    data = raw_frames(tmp_path / "tree", depths, TREE)
+    (tmp_path / "inverse").mkdir(), (tmp_path / "disparity").mkdir()
+    for depth, name in zip(depths, TREE):
+        np.save(tmp_path / f"inverse/{name.replace('/', '_')}.npy", 40 / depth + 3)
+        np.save(tmp_path / f"disparity/{name.replace('/', '_')}.npy", 60 / depth)
+    error, notes = rmse(tmp_path / "inverse", data, "midas2020")
+    assert error > 0.1 and "in 4 of 4 images under midas2020@48x64: are they inverse depth? say --inverse" in notes[-1]
+    for protocol in ("midas2020", "marigold2024"):
+        error, notes = rmse(tmp_path / "inverse", data, protocol, values="inverse")
+        assert error < 2e-3 and not any("fall" in note for note in notes)
+        assert rmse(tmp_path / "disparity", data, protocol, values="disparity")[0] < 2e-3
+    assert rmse(tmp_path / "disparity", data, values="disparity")[0] < 2e-3  # by the median
+    assert rmse(tmp_path / "disparity", data, values="disparity", factor=60.0)[0] < 2e-3  # in metres
+    error, notes = rmse(tmp_path / "disparity", data, values="disparity", factor=120.0)
+    assert error > 1 and "--factor 60 " in notes[-1]
+    for depth, name in zip(depths, TREE):
+        np.save(tmp_path / f"inverse/{name.replace('/', '_')}.npy", depth)
+    assert "leave out --inverse" in rmse(tmp_path / "inverse", data, values="inverse")[1][-1]
 
 
 def bad(folder, names, depths):
@@ -137,6 +292,10 @@ def bad(folder, names, depths):
     def objects():
         np.save(folder / "o.npy", np.array([{}]), allow_pickle=True)
         return folder / "o.npy"
+
+    def pairs_of_arrays():
+        np.savez(folder / "p.npz", a=depths, b=depths)
+        return folder / "p.npz"
 
     def text(name):
         (folder / name).write_text("not a number")
@@ -185,6 +344,9 @@ def bad(folder, names, depths):
         "one picture": (lambda: eight_bit() / f"{names[0]}.png", {}, "is one picture; give the folder"),
         "8-bit": (eight_bit, {}, "00000.png is 8-bit, but here depth must be 16-bit"),
         "too few": (lambda: one("p.npy", depths[:2]), {}, "holds 2 predictions, but there are 3 images"),
+        "a stack": (lambda: one("p.npy", depths), {}, "its maps have no names (the first image is 00000, the"),
+        "two in one": (lambda: pairs_of_arrays(), {}, "holds the arrays a, b, but one array of maps is expected"),
+        "a factor of inverse depth": (lambda: folder, {"factor": 2.0, "values": "inverse"}, "leave it out"),
         "one missing": (lambda: all_but(names[0]), {}, "1 of 3 images have no prediction: 00000; predict them too"),
         "one twice": (twice, {}, "are predictions of one image"),
         "five axes": (lambda: one("p.npy", depths[:, None, None]), {}, "but (N, height, width) is expected"),
@@ -197,6 +359,7 @@ def bad(folder, names, depths):
 
 
 CASES = list(bad(None, ["00000"] * 3, np.ones((3, 6, 8))))
+BY_ORDER = ("too few", "complex", "NaN", "transposed")  # of stacks, which have no names
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -206,7 +369,7 @@ def test_bad_predictions_are_refused_in_one_sentence(truth, tmp_path, case):
     folder.mkdir()
     path, options, words = bad(folder, names, depths)[case]
     with pytest.raises((ValueError, FileNotFoundError)) as error:
-        score_predictions(open_predictions(path(), **options), source)
+        score_predictions(open_predictions(path(), **options), source, by_order=case in BY_ORDER)
     assert words in str(error.value) and "\n" not in str(error.value), error.value
 
 
@@ -248,6 +411,9 @@ def test_the_command_takes_few_protocols_a_factor_and_a_dataset(monkeypatch, cap
     with h5py.File(tmp_path / "p.h5", "w") as file:
         file["a"], file["b"] = 100 * depths, depths
     words = ["--predictions", tmp_path / "p.h5", "--data", source.root, "--protocol", "hu2019"]
+    code, _, error = run(monkeypatch, capsys, "evaluate", *words, "--dataset", "a", "--factor", "0.01")
+    assert code == 2 and "its maps have no names" in error
+    words.append("--by-order")
     code, told, error = run(monkeypatch, capsys, "evaluate", *words, "--dataset", "a", "--factor", "0.01")
     assert code == 0 and "0.000" in told and "bts2019" not in told and "spread" not in told, error
 
@@ -259,6 +425,8 @@ def test_the_command_takes_few_protocols_a_factor_and_a_dataset(monkeypatch, cap
         (["run", "--predictions", "p"], "give either the folder of a trained run or --predictions"),
         (["run", "--factor", "2"], "--factor and --dataset are for --predictions"),
         (["run", "--dataset", "d"], "--factor and --dataset are for --predictions"),
+        (["run", "--inverse"], "--by-order, --inverse and --disparity are for --predictions"),
+        (["--predictions", "p", "--inverse", "--disparity"], "--inverse and --disparity exclude each other"),
         (["--predictions", "p", "--flip-tta"], "--flip-tta and --device are for a trained run"),
         (["--predictions", "p", "--device", "cpu"], "--flip-tta and --device are for a trained run"),
         (["--predictions", "p", "--protocol", "hu"], "unknown protocol 'hu'; known: hu2019, ma2018"),
@@ -288,7 +456,9 @@ def test_real_frames(real_data, tmp_path):
     np.save(tmp_path / "far.npy", 1.1 * stored)
     chosen = [PUBLISHED[name] for name in ("hu2019", "ma2018", "densedepth2018", "marigold2024")]
     perfect, far = (
-        side_by_side(score_predictions(open_predictions(tmp_path / f"{name}.npy"), source, protocols=chosen))
+        side_by_side(
+            score_predictions(open_predictions(tmp_path / f"{name}.npy"), source, protocols=chosen, by_order=True)
+        )
         for name in ("perfect", "far")
     )
     assert (perfect["rmse"] < 1e-4).all() and (perfect["delta1"] == 1).all() and (perfect["n_images"] == 25).all()

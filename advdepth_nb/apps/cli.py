@@ -442,21 +442,24 @@ def evaluate_run(
     return {**told, "metrics": metric_records(means), "files": [out] if out else []}
 
 
-# %% ../../nbs/95_apps/cli.ipynb #1d70b041
+# %% ../../nbs/95_apps/cli.ipynb #396e234b
 def evaluate_predictions(
     path: Path, data: str, split: str, protocol: list[str], factor: float | None, dataset: str, out: Path | None,
-    say: Callable[[str], None] = typer.echo,
+    say: Callable[[str], None] = typer.echo, by_order: bool = False, values: str = "depth",
 ) -> dict[str, Any]:  # fmt: skip
     """Score predictions of depth and say the table; what `evaluate --json` prints."""
     from advdepth_nb.data.nyu import open_source
     from advdepth_nb.metrics.protocols import PROTOCOL_SWEEP
-    from advdepth_nb.metrics.rescoring import open_predictions, score_predictions, side_by_side, spread
+    from advdepth_nb.metrics.predictions import open_predictions
+    from advdepth_nb.metrics.rescoring import score_predictions, side_by_side, spread
     from advdepth_nb.systems.experiments import choose
 
     chosen = {name: choose("protocol", name, PROTOCOL_SWEEP) for name in protocol or PROTOCOL_SWEEP}
-    predictions, source = open_predictions(path, factor, dataset), open_source(data)
+    predictions, source = open_predictions(path, factor, dataset, values), open_source(data)
     say(f"data: {source.layout}")
-    scored = score_predictions(predictions, source, split, chosen.values(), Path(data).stem, path.stem, progress=True)
+    scored = score_predictions(
+        predictions, source, split, chosen.values(), Path(data).stem, path.stem, progress=True, by_order=by_order
+    )
     say("\n".join(c.describe() for c in scored.protocols.values() if protocol or "+" not in c.name))
     if not protocol:
         say("bts2019+...: bts2019 with this one decision changed")
@@ -499,14 +502,16 @@ def write_protocols(scored: Any, reference: str, title: str, out: Path) -> tuple
     return beside, beside.with_suffix(".png")
 
 
-# %% ../../nbs/95_apps/cli.ipynb #2ec4186a
+# %% ../../nbs/95_apps/cli.ipynb #3355de3b
 @app.command()
 def evaluate(
     data: Annotated[str, typer.Option(help="a packed file, or data in any layout that is read")],
     run: Annotated[Path | None, typer.Argument(help="folder of a trained run (model.json, model.safetensors)")] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(help="instead of a run: a folder of .npy or 16-bit .png maps of depth, or one .npy or .h5 file"),
+        typer.Option(
+            help="instead of a run: a folder of .npy, 16-bit .png, .pfm, ... maps of depth, or one file of all"
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="train or test")] = "test",
     protocol: Annotated[
@@ -519,8 +524,20 @@ def evaluate(
     former_flip: Annotated[bool, typer.Option("--flip", hidden=True)] = False,
     device: Device = "auto",
     factor: Annotated[
-        float | None, typer.Option(help="predictions: metres of one unit; default: 0.001 of .png, 1 of arrays")
+        float | None,
+        typer.Option(
+            help="predictions: metres of one unit; default: 0.001 of .png, 1 of arrays; of disparity: f times b"
+        ),
     ] = None,
+    by_order: Annotated[
+        bool, typer.Option("--by-order", help="predictions: the k-th is of the k-th image, whatever their names say")
+    ] = False,
+    inverse: Annotated[
+        bool, typer.Option("--inverse", help="predictions are inverse depth, known up to scale and shift")
+    ] = False,
+    disparity: Annotated[
+        bool, typer.Option("--disparity", help="predictions are disparity; with --factor metres, else like --inverse")
+    ] = False,
     dataset: Annotated[str, typer.Option(help="predictions in an .h5 of several arrays: the name of theirs")] = "",
     out: Annotated[Path | None, typer.Option(help="write the records of each image here (.parquet or .csv)")] = None,
     as_json: Json = False,
@@ -542,9 +559,16 @@ def evaluate(
         raise ValueError("--flip-tta and --device are for a trained run; leave them out with --predictions")
     if run is not None and (factor is not None or dataset):
         raise ValueError("--factor and --dataset are for --predictions; leave them out with a trained run")
+    if run is not None and (by_order or inverse or disparity):
+        raise ValueError(
+            "--by-order, --inverse and --disparity are for --predictions; leave them out with a trained run"
+        )
+    if inverse and disparity:
+        raise ValueError("--inverse and --disparity exclude each other; give one of them")
     say, names = remarks(as_json), protocol or []
     if predictions is not None:
-        document = evaluate_predictions(predictions, data, split, names, factor, dataset, out, say)
+        values = "inverse" if inverse else "disparity" if disparity else "depth"
+        document = evaluate_predictions(predictions, data, split, names, factor, dataset, out, say, by_order, values)
     else:
         document = evaluate_run(run, data, split, names, flip, device, out, say)
     if as_json:

@@ -193,7 +193,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(sides[1]), int(sides[2])
 
 
-# %% ../../nbs/95_apps/cli_data.ipynb #c4bae5e6
+# %% ../../nbs/95_apps/cli_data.ipynb #c91cf075
 TEST_EVERY = 5  # of pairs without a division of their own
 
 
@@ -203,9 +203,10 @@ def data_pack(
     out: Annotated[Path, typer.Option("--out", "-o", help="the packed file to write")],
     kind: Kind = "",
     task: PairTask = "",
-    test_share: Annotated[
-        float | None, typer.Option(help="split by scene, with this share for testing, instead of the source's split")
+    test_fraction: Annotated[
+        float | None, typer.Option(help="split by scene, this fraction for testing, instead of the source's split")
     ] = None,
+    former_test_share: Annotated[float | None, typer.Option("--test-share", hidden=True)] = None,
     size: Annotated[str | None, typer.Option(help="HxW, e.g. 240x320: resize everything to this")] = None,
     raw: Raw = False,
     splits: Splits = None,
@@ -222,17 +223,20 @@ def data_pack(
     from advdepth_nb.data.samples import TooFewPairs
 
     wanted = parse_size(size)
+    if former_test_share is not None:
+        former("--test-share", "--test-fraction", True)
+        test_fraction = former_test_share
     if bonnet is not None:
         former("--bonnet", "--keep-ego-hood/--no-keep-ego-hood", True)
         keep_ego_hood = bonnet
     asked = {"task": task or None, "raw": raw or None, "splits": splits, "render": render, "factor": factor}
     asked["keep_ego_hood"] = keep_ego_hood
     try:
-        system, opened = open_any(source, kind, asked, {"test_every": TEST_EVERY if test_share is None else 0})
+        system, opened = open_any(source, kind, asked, {"test_every": TEST_EVERY if test_fraction is None else 0})
     except TooFewPairs as error:
         raise ValueError(
-            f"{source} holds fewer than {error.test_every} pairs and no test split of its own; give --test-share, "
+            f"{source} holds fewer than {error.test_every} pairs and no test split of its own; give --test-fraction, "
             "such as 0.5"
         ) from None
     typer.echo(f"found {opened.layout}: {len(opened)} {system.kind_words}")
-    typer.echo(f"packed: {system.pack_data(opened, out, wanted, test_share)}")
+    typer.echo(f"packed: {system.pack_data(opened, out, wanted, test_fraction)}")

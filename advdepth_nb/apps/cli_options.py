@@ -52,12 +52,13 @@ def parse_settings(settings: list[str] | None) -> dict[str, str]:
     return dict(text.split("=", 1) for text in settings or [])
 
 
-# %% ../../nbs/95_apps/cli_options.ipynb #d70096d3
+# %% ../../nbs/95_apps/cli_options.ipynb #111dcdd9
 def remarks(as_json: bool) -> Callable[[str], None]:
     """Prints a line for people: to stdout, or to stderr where stdout is kept for a JSON document."""
     return partial(typer.echo, err=as_json)
 
 
+# %% ../../nbs/95_apps/cli_options.ipynb #61dfa478
 def plain(value: Any) -> Any:
     """The value as JSON has it: paths as text, numpy's numbers as Python's, NaN and infinity as None, in any depth."""
     if isinstance(value, Mapping):

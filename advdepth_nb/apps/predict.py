@@ -17,10 +17,15 @@ from ..systems.predictor import Predictor, photographs
 from ..systems.stereo import Rig
 
 # %% auto #0
-__all__ = ["OPTIONS", "load", "predict_files", "names_for"]
+__all__ = ["OPTIONS", "load", "names_for", "predict_files"]
+
+# %% ../../nbs/95_apps/predict.ipynb #c9a5dd50
+OPTIONS = {
+    "rig": "a focal length and a baseline make depth of a stereo run's disparities",
+    "palette": "a palette paints the classes of a segmenting run",
+}
 
 
-# %% ../../nbs/95_apps/predict.ipynb #0e71c23b
 def load(
     folder: str | Path,  # of a finished run: it holds model.json and model.safetensors
     device: str = "auto",
@@ -37,21 +42,7 @@ def load(
     return kind(net.to(device).eval(), e, device, **given)
 
 
-OPTIONS = {
-    "rig": "a focal length and a baseline make depth of a stereo run's disparities",
-    "palette": "a palette paints the classes of a segmenting run",
-}
-
-
-def predict_files(
-    predictor: Predictor, paths: Sequence[str | Path], out: str | Path
-) -> Iterator[tuple[Path, list[Path]]]:
-    """Write the prediction for each photograph into `out`; yields the photograph and its files, one by one."""
-    files = photographs(paths)
-    for path, name in zip(files, names_for(files)):
-        yield path, predictor.save(predictor(path), Path(out), name)
-
-
+# %% ../../nbs/95_apps/predict.ipynb #12a0ad9f
 def names_for(files: Sequence[Path]) -> list[str]:
     """A name of its own for each photograph's files: its stem, with as much more as is needed to tell it apart."""
     stems = [f.stem for f in files]
@@ -61,3 +52,13 @@ def names_for(files: Sequence[Path]) -> list[str]:
     if len(set(names)) < len(names):  # and those folders have one name
         names = [f"{name}_{n}" for n, name in enumerate(names, 1)]
     return names
+
+
+# %% ../../nbs/95_apps/predict.ipynb #33b8a025
+def predict_files(
+    predictor: Predictor, paths: Sequence[str | Path], out: str | Path
+) -> Iterator[tuple[Path, list[Path]]]:
+    """Write the prediction for each photograph into `out`; yields the photograph and its files, one by one."""
+    files = photographs(paths)
+    for path, name in zip(files, names_for(files)):
+        yield path, predictor.save(predictor(path), Path(out), name)

@@ -62,7 +62,7 @@ def data_format_of(
     return found
 
 
-# %% ../../nbs/20_data/packed.ipynb #2f4b58e7
+# %% ../../nbs/20_data/packed.ipynb #e17cbc70
 def check_split(split: str) -> None:
     """Refuse what is no split of a packed file."""
     if split not in SPLITS:
@@ -73,7 +73,7 @@ def lacks_split(path: Path, split: str) -> ValueError:
     """To be raised where a packed file has no such split."""
     return ValueError(
         f"{path} has no {split} split; divide its source by scene: "
-        "`advdepth data pack SOURCE -o FILE.h5 --test-share 0.2`"
+        "`advdepth data pack SOURCE -o FILE.h5 --test-fraction 0.2`"
     )
 
 

@@ -19,13 +19,17 @@ from .records import means
 # %% auto #0
 __all__ = [
     "DEPTH_METRICS",
+    "SLOPED",
     "EIGHT_BIT",
     "errors",
     "line_through",
+    "fit",
     "aligned",
     "at_protocol",
+    "scored_pixels",
     "as_judged",
     "score",
+    "alignment_slope",
     "predict_view",
     "summary",
 ]
@@ -82,34 +86,78 @@ def line_through(
     return scale.to(wide), (my - scale * mx).to(wide)
 
 
-# %% ../../nbs/50_metrics/depth.ipynb #50412036
+# %% ../../nbs/50_metrics/depth.ipynb #1f7642c3
+SLOPED = ("scale_shift", "disparity")  # alignments with a scale and a shift
+
+
+def fit(
+    pred: Tensor,  # (B,1,H,W)
+    depth: Tensor,  # (B,1,H,W) metres
+    valid: Tensor,  # (B,1,H,W) bool: the scored pixels
+    alignment: str,  # one of SLOPED
+    low: float = 1e-3,  # metres: a prediction of depth below has no disparity
+    inverse: bool = False,  # predictions are inverse depth
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What is fitted, depth or disparity, its scale and its shift, `(B,1,1,1)` each."""
+    if alignment == "scale_shift" and not inverse:
+        return pred, *line_through(pred, depth, valid)
+    disparity = 1 / torch.where(valid, depth, 1.0)
+    if inverse:
+        return pred, *line_through(pred, disparity, valid)
+    x = 1 / pred.clamp(min=low)
+    return x, *line_through(x, disparity, valid & (pred > low))
+
+
+def _by_medians(pred: Tensor, true: Tensor, valid: Tensor) -> Tensor:
+    """The ratio of the medians of the truth and of a prediction, `(B,1,1,1)`."""
+    ours, true = (torch.where(valid, x, torch.nan).flatten(1).nanmedian(1).values for x in (pred, true))
+    return (true / ours).view(-1, 1, 1, 1)
+
+
+# %% ../../nbs/50_metrics/depth.ipynb #564f4fb6
+def _aligned_inverse(
+    pred: Tensor,  # (B,1,H,W) inverse depth of no unit
+    depth: Tensor,
+    valid: Tensor,
+    alignment: str,
+    high: float | None,  # metres
+) -> Tensor:
+    """Depth of inverse depth, `(B,1,H,W)` metres, aligned as inverse depth, each image by itself."""
+    disparity = 1 / torch.where(valid, depth, 1.0)
+    if alignment in SLOPED:
+        _, scale, shift = fit(pred, depth, valid, alignment, inverse=True)
+    elif alignment == "scale":
+        scale, shift = line_through(pred, disparity, valid, shifted=False)
+    else:  # not positive at the median: no scale alone can bring it there, and all is far
+        scale, shift = _by_medians(pred, disparity, valid).clamp(min=0).nan_to_num(posinf=0), 0.0
+    return 1 / (scale * pred + shift).clamp(min=1 / (high or 1000.0))
+
+
+# %% ../../nbs/50_metrics/depth.ipynb #7339c1d7
 def aligned(
     pred: Tensor,  # (B,1,H,W) metres, or anything the alignment can bring there
     depth: Tensor,  # (B,1,H,W) metres
     valid: Tensor,  # (B,1,H,W) bool: the scored pixels
     alignment: str,  # one of ALIGNMENTS
     clamp: tuple[float, float | None] = (1e-3, None),  # metres: of predictions, as the protocol says
+    inverse: bool = False,  # predictions are inverse depth of no unit
 ) -> Tensor:
     """The prediction brought to the truth, each image by itself; not clamped yet."""
+    if alignment not in ALIGNMENTS:
+        raise ValueError(f"unknown alignment {alignment!r}; known: {', '.join(ALIGNMENTS)}")
     low, high = clamp
-    match alignment:
-        case "none":
-            return pred
-        case "median":
-            pred = pred.clamp(min=low)
-            ours, true = (torch.where(valid, x, torch.nan).flatten(1).nanmedian(1).values for x in (pred, depth))
-            return pred * (true / ours).view(-1, 1, 1, 1)
-        case "scale":
-            scale, _ = line_through(pred, depth, valid, shifted=False)
-            return pred * scale
-        case "scale_shift":
-            scale, shift = line_through(pred, depth, valid)
-            return scale * pred + shift
-        case "disparity":
-            disparity = 1 / pred.clamp(min=low)
-            scale, shift = line_through(disparity, 1 / torch.where(valid, depth, 1.0), valid & (pred > low))
-            return 1 / (scale * disparity + shift).clamp(min=1 / (high or 1000.0))
-    raise ValueError(f"unknown alignment {alignment!r}; known: {', '.join(ALIGNMENTS)}")
+    if inverse:
+        return _aligned_inverse(pred, depth, valid, alignment, high)
+    if alignment == "median":
+        pred = pred.clamp(min=low)
+        return pred * _by_medians(pred, depth, valid)
+    if alignment == "scale":
+        return pred * line_through(pred, depth, valid, shifted=False)[0]
+    if alignment == "none":
+        return pred
+    x, scale, shift = fit(pred, depth, valid, alignment, low)
+    line = scale * x + shift
+    return line if alignment == "scale_shift" else 1 / line.clamp(min=1 / (high or 1000.0))
 
 
 # %% ../../nbs/50_metrics/depth.ipynb #f249d2f7
@@ -146,35 +194,52 @@ def at_protocol(
     return pred, depth[..., top:bottom, left:right]
 
 
-# %% ../../nbs/50_metrics/depth.ipynb #15753772
+# %% ../../nbs/50_metrics/depth.ipynb #996802ae
 EIGHT_BIT = 10 / 255  # metres: the step of depth stored in 8 bits
 
 
-def as_judged(
-    pred: Tensor,  # (B,1,h,w) metres, at the network's resolution
-    depth: Tensor,  # (B,1,H,W) metres, at the source's resolution; 0 = unknown
-    protocol: Protocol,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Prediction, aligned and clamped, truth, and the pixels that count (bool), as the protocol has them."""
+def scored_pixels(pred: Tensor, depth: Tensor, protocol: Protocol) -> tuple[Tensor, Tensor, Tensor]:
+    """Prediction, not aligned yet, truth, and the pixels that count (bool), as the protocol has them."""
     pred, depth = at_protocol(pred, depth, protocol)
     if protocol.eight_bit:
         depth = (depth / EIGHT_BIT).round().clamp(max=255) * EIGHT_BIT
     valid = depth.isfinite() & (depth > protocol.min_depth)
     if protocol.max_depth is not None:
         valid &= depth < protocol.max_depth
+    return pred, depth, valid
+
+
+def as_judged(
+    pred: Tensor,  # (B,1,h,w) metres, at the network's resolution
+    depth: Tensor,  # (B,1,H,W) metres, at the source's resolution; 0 = unknown
+    protocol: Protocol,
+    inverse: bool = False,  # predictions are inverse depth of no unit
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Prediction, aligned and clamped, truth, and the pixels that count (bool), as the protocol has them."""
+    pred, depth, valid = scored_pixels(pred, depth, protocol)
     low, high = protocol.clamp
-    pred = aligned(pred, depth, valid, protocol.alignment, protocol.clamp)
-    return pred.clamp(low, high), depth, valid
+    return aligned(pred, depth, valid, protocol.alignment, protocol.clamp, inverse).clamp(low, high), depth, valid
 
 
-# %% ../../nbs/50_metrics/depth.ipynb #8487903f
+# %% ../../nbs/50_metrics/depth.ipynb #08dff825
 def score(
     pred: Tensor,  # (B,1,h,w) metres, at the network's resolution
     depth: Tensor,  # (B,1,H,W) metres, at the source's resolution; 0 = unknown
     protocol: Protocol,
+    inverse: bool = False,  # predictions are inverse depth of no unit
 ) -> dict[str, Tensor]:
     """DEPTH_METRICS and `n_valid` of each image, `(B,)`, under the protocol; NaN for an image without a valid pixel."""
-    return errors(*as_judged(pred, depth, protocol), protocol.strict, protocol.divisor)
+    return errors(*as_judged(pred, depth, protocol, inverse), protocol.strict, protocol.divisor)
+
+
+def alignment_slope(pred: Tensor, depth: Tensor, protocol: Protocol, inverse: bool = False) -> Tensor:
+    """The scale of a protocol's fit with a shift, `(B,)`; below 0 where predictions fall as the truth rises.
+
+    0 for a constant prediction, and without a valid pixel. A protocol without such a fit is asked for that of depth.
+    """
+    pred, depth, valid = scored_pixels(pred, depth, protocol)
+    alignment = protocol.alignment if protocol.alignment in SLOPED else "scale_shift"
+    return fit(pred, depth, valid, alignment, protocol.clamp[0], inverse)[1].flatten()
 
 
 # %% ../../nbs/50_metrics/depth.ipynb #ea44f949

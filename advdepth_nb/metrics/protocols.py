@@ -20,10 +20,14 @@ __all__ = [
     "PUBLISHED",
     "CROPS",
     "PROTOCOL_SWEEP",
+    "NYU_FRAMES",
+    "Box",
     "same_shape",
     "Protocol",
     "one_change",
     "definitions",
+    "known_crops",
+    "crop_shown",
 ]
 
 # %% ../../nbs/50_metrics/protocols.ipynb #1ad5d63f
@@ -205,3 +209,63 @@ PROTOCOL_SWEEP: dict[str, Protocol] = {**PUBLISHED, **one_change(PUBLISHED["bts2
 def definitions(protocols: Iterable[Protocol]) -> pd.DataFrame:
     """What each protocol decides, and its source, one line each."""
     return pd.DataFrame({p.name: p.cells() | {"source": p.source} for p in protocols}).T.rename_axis("protocol")
+
+
+# %% ../../nbs/50_metrics/protocols.ipynb #c3b64864
+NYU_FRAMES = ((480, 640), (240, 320))
+_NYU_CROPS = {
+    "BTS's Eigen crop": PUBLISHED["bts2019"].box, "the toolbox's Eigen crop": CROPS["toolbox_crop"],
+    "DenseDepth's crop": CROPS["densedepth_crop"], "Hu et al.'s centre crop": CROPS["hu_crop"],
+}  # fmt: skip
+_KITTI_CROPS = {  # fractions of height, height, width, width
+    "Garg et al.'s crop": (0.40810811, 0.99189189, 0.03594771, 0.96405229),
+    "KITTI's Eigen crop": (0.3324324, 0.91351351, 0.0359477, 0.96405229),
+}
+Box = tuple[int, int, int, int]  # top, bottom, left, right
+
+
+def _sizes(box: Box) -> tuple[tuple[int, int], ...]:
+    """The sizes in which a crop of 480x640 is predicted: its own; of Hu et al.'s also the network's input and output."""
+    height, width = box[1] - box[0], box[3] - box[2]
+    halves = (1, 2, 4) if box == CROPS["hu_crop"] else (1,)
+    return tuple((height // n, width // n) for n in halves)
+
+
+def known_crops(
+    size: tuple[int, int],  # height, width of a prediction
+    frame: tuple[int, int],  # of its truth
+) -> dict[str, Box]:
+    """The crops of the frame that are predicted in this size, by name, in its pixels."""
+    height, width = frame
+    if size == frame:
+        return {}
+    if frame in NYU_FRAMES:
+        n = NYU_FRAMES[0][0] // height
+        return {name: tuple(round(v / n) for v in box) for name, box in _NYU_CROPS.items() if size in _sizes(box)}
+    if not (370 <= height <= 376 and 1224 <= width <= 1242):
+        return {}
+    found = {
+        name: tuple(int(part * side) for part, side in zip(parts, (height, height, width, width)))
+        for name, parts in _KITTI_CROPS.items()
+    }
+    left = (width - 1216) // 2
+    found["the KITTI benchmark's crop"] = (height - 352, height, left, left + 1216)
+    return {name: box for name, box in found.items() if (box[1] - box[0], box[3] - box[2]) == size}
+
+
+# %% ../../nbs/50_metrics/protocols.ipynb #9974f694
+def crop_shown(size: tuple[int, int], frame: tuple[int, int], what: str) -> tuple[str, Box] | None:
+    """The crop that a prediction of this size shows, None if it shows the whole frame; ValueError if nothing tells."""
+    found, sizes = known_crops(size, frame), "{}x{}".format(*size)
+    if len(found) > 1:
+        raise ValueError(
+            f"{what} is {sizes}, the size of {' and of '.join(found)} in frames of {frame[0]}x{frame[1]}, which lie in "
+            "two places; lay the predictions into their frames"
+        )
+    unscaled = [box for name, box in _NYU_CROPS.items() if size == _sizes(box)[0] and name not in found]
+    if unscaled and size != frame and frame not in NYU_FRAMES and same_shape(frame, NYU_FRAMES[0]):
+        raise ValueError(
+            f"{what} is {sizes}, the size of a crop of 480x640, but its truth is {frame[0]}x{frame[1]}, where the place "
+            "of the crop is not known; lay the predictions into their frames"
+        )
+    return next(iter(found.items()), None)

@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/90_report/depth.ipynb #399cfa9d
+# %% ../../nbs/90_report/depth.ipynb #22b345a3
 def views(net: nn.Module, e: DepthExperiment, data: PackedDepth, index: int) -> dict[str, np.ndarray]:
     """One test frame as protocol `hu` sees it: image (H,W,3); truth, prediction, error (H,W) metres, unknown NaN."""
     frame = data[index]
@@ -77,6 +77,7 @@ def views(net: nn.Module, e: DepthExperiment, data: PackedDepth, index: int) -> 
     }  # fmt: skip
 
 
+# %% ../../nbs/90_report/depth.ipynb #7617826b
 Views = Mapping[str, Mapping[str, np.ndarray]]  # row -> `views` of one frame
 
 
@@ -97,6 +98,7 @@ def _truth(seen: Views) -> np.ndarray:
     return next(iter(seen.values()))["truth"]
 
 
+# %% ../../nbs/90_report/depth.ipynb #de3e46c5
 def _draw_line(
     axes: Sequence[Axes],
     seen: Views,
@@ -148,7 +150,7 @@ def network_diagram(records: Records) -> Figure:
     return draw_network(net, e.crop, e.encoder, discriminator and discriminator.network)
 
 
-# %% ../../nbs/90_report/depth.ipynb #8bed915d
+# %% ../../nbs/90_report/depth.ipynb #3a0581ca
 BORDER = "#00b7c7"  # of what is enlarged
 
 
@@ -175,6 +177,7 @@ def boundary_crops(records: Records, packed: str | Path, count: int = 2) -> Figu
     return fig
 
 
+# %% ../../nbs/90_report/depth.ipynb #0e77db77
 def qualitative(records: Records, packed: str | Path, count: int = 4) -> Figure:
     """Four test frames: image, ground truth, and the prediction of every row of the table; one scale in metres."""
     rows, test = table_rows(records), PackedDepth(packed, "test")
@@ -204,22 +207,28 @@ def published(study: str) -> pd.DataFrame:
     return pd.read_csv(str(files("advdepth_nb") / "published.csv"), keep_default_na=False, na_values={"log10": [""]})
 
 
-# %% ../../nbs/90_report/depth.ipynb #bdad734e
+# %% ../../nbs/90_report/depth.ipynb #807a8740
+def _milliseconds(net: nn.Module, image: torch.Tensor) -> float:
+    """How long one pass through a network takes."""
+    with torch.no_grad():
+        begun = time.perf_counter()
+        net(image)
+        return 1e3 * (time.perf_counter() - begun)
+
+
 def times_in_turn(nets: Mapping[str, nn.Module], size: tuple[int, int], rounds: int = 20) -> dict[str, list[float]]:
     """Milliseconds of one image (H,W) through each network on the CPU: a value for each round, after two to warm up."""
     image, times = torch.rand(1, 3, *size), {name: [] for name in nets}
     order, draw = list(nets), random.Random(0)
-    with torch.no_grad():
-        for i in range(rounds + 2):
-            draw.shuffle(order)
-            for name in order:
-                begun = time.perf_counter()
-                nets[name](image)
-                if i >= 2:
-                    times[name].append(1e3 * (time.perf_counter() - begun))
+    for i in range(rounds + 2):
+        draw.shuffle(order)
+        for name in order:
+            spent = _milliseconds(nets[name], image)
+            times[name] += [spent] if i >= 2 else []
     return times
 
 
+# %% ../../nbs/90_report/depth.ipynb #57d8b027
 def error_against_time(records: Records) -> Figure:
     """RMSE against measured time of one image, each row timed in turn; published errors in the margin."""
     table, protocol, rows = ours(records), first_protocol(records), table_rows(records)
@@ -267,9 +276,11 @@ def _draw_published(ax: Axes) -> None:
     ax.title.set_fontsize(9)
 
 
-# %% ../../nbs/90_report/depth.ipynb #4243f027
+# %% ../../nbs/90_report/depth.ipynb #4fe676bd
 def responses(records: Records) -> pd.DataFrame:
-    """One line a run whose weight came from a gradient fraction: term, grad_fraction, weight, seed, rmse; empty for other studies.
+    """One line a run whose weight came from a gradient fraction: term, grad_fraction, weight, seed, rmse.
+
+    Empty for other studies.
 
     `alone` is the RMSE of the row without any of these terms, with the same seed.
     """
@@ -306,6 +317,7 @@ def plot_responses(table: pd.DataFrame) -> Figure:
     return fig
 
 
+# %% ../../nbs/90_report/depth.ipynb #e6e3511b
 def write_weights(
     table: pd.DataFrame,  # of `responses`
     folder: Path | str,

@@ -30,8 +30,11 @@ from ..core.files import write_atomically
 # %% auto #0
 __all__ = [
     "BUDGET",
-    "FACTS",
     "LINKS",
+    "FACTS",
+    "GIVEN",
+    "Tables",
+    "Beside",
     "Page",
     "system_of",
     "study_of",
@@ -59,9 +62,9 @@ __all__ = [
     "missing_fact",
     "published_fact",
     "caption",
+    "as_html",
     "describe",
     "write_tables",
-    "as_html",
     "one_run",
     "plot_image_errors",
     "check_same_network",
@@ -85,7 +88,7 @@ class Page:
         return "\n\n".join(filter(None, [f"## {self.heading}" if self.heading else "", self.text]))
 
 
-# %% ../../nbs/90_report/page.ipynb #8a89e749
+# %% ../../nbs/90_report/page.ipynb #6e5e3219
 BUDGET = {
     "images": "images", "generator_steps": "G steps", "discriminator_steps": "D steps", "teraflops": "TFLOP",
     "seconds": "seconds", "peak_memory_mb": "peak MB", "n_trials": "trials",
@@ -108,6 +111,7 @@ def row_order(rows: Sequence[str], study: str) -> list[str]:
     return sorted(set(rows), key=lambda r: (declared.index(r) if r in declared else len(declared), r))
 
 
+# %% ../../nbs/90_report/page.ipynb #472153e8
 def network_rows(records: Records, protocol: str = "") -> list[str]:
     """Complete rows of the table itself, without its references, in order; those under a protocol, if one is given."""
     study, images = study_of(records), records.images
@@ -122,6 +126,7 @@ def table_rows(records: Records) -> list[str]:
     return [row for row in rows if row in STUDIES[study_of(records)].rows] or rows
 
 
+# %% ../../nbs/90_report/page.ipynb #3ba198e9
 def protocols_of(records: Records) -> list[str]:
     """Names of the protocols in the records, in the system's order; declared ones of the reader's own behind them."""
     place = {name: i for i, name in enumerate(system_of(records).protocols)}
@@ -131,6 +136,7 @@ def protocols_of(records: Records) -> list[str]:
     )
 
 
+# %% ../../nbs/90_report/page.ipynb #be64e82f
 def ours(records: Records) -> pd.DataFrame:
     """One line a protocol and row: seeds, mean and standard deviation of each metric over seeds, budget."""
     system = system_of(records)
@@ -150,7 +156,7 @@ def ours(records: Records) -> pd.DataFrame:
     return table.sort_values(["protocol", "row"]).reset_index(drop=True).astype({"protocol": str})
 
 
-# %% ../../nbs/90_report/page.ipynb #46facd26
+# %% ../../nbs/90_report/page.ipynb #57eabf77
 def _number(value: float) -> str:
     """Three decimals, or one from ten upwards."""
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.1f}"
@@ -171,6 +177,7 @@ def columns_of(records: Records, protocol: str) -> dict[str, str]:
     return {metric: label for metric, label in system_of(records).columns.items() if metric in measured}
 
 
+# %% ../../nbs/90_report/page.ipynb #15a4ebfb
 def readable(records: Records, protocol: str, words: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Our rows under one protocol, then the published ones, as text. `words`: the verdict on each row that has one.
 
@@ -191,6 +198,18 @@ def readable(records: Records, protocol: str, words: Mapping[str, str] | None = 
     return table.drop(columns=[name for name in ("verdict", "note") if not table[name].any()])
 
 
+# %% ../../nbs/90_report/page.ipynb #7b3f5e33
+LINKS = "executed notebooks"
+
+
+def _links(records: Records, row: str, folder: Path | str) -> str:
+    """One link a seed to the run's evaluation, and one to its training."""
+    runs = records.runs[records.runs["row"] == row].set_index("seed")["folder"]
+    places = runs.map(lambda place: os.path.relpath(place, folder))
+    link = lambda place, name, text: f'<a href="{place}/{name}.ipynb">{text}</a>'  # noqa: E731
+    return ", ".join(f"{link(p, 'evaluate', f'seed {s}')} ({link(p, 'train', 'training')})" for s, p in places.items())
+
+
 def costs(records: Records, folder: Path | str = "") -> pd.DataFrame:
     """What a run of each row was given, means over seeds, as text. TFLOP: 10^12 operations, the discriminator's too.
 
@@ -207,14 +226,7 @@ def costs(records: Records, folder: Path | str = "") -> pd.DataFrame:
     return text.assign(**{LINKS: [_links(records, row, folder) for row in text.index]})
 
 
-def _links(records: Records, row: str, folder: Path | str) -> str:
-    """One link a seed to the run's evaluation, and one to its training."""
-    runs = records.runs[records.runs["row"] == row].set_index("seed")["folder"]
-    places = runs.map(lambda place: os.path.relpath(place, folder))
-    link = lambda place, name, text: f'<a href="{place}/{name}.ipynb">{text}</a>'  # noqa: E731
-    return ", ".join(f"{link(p, 'evaluate', f'seed {s}')} ({link(p, 'train', 'training')})" for s, p in places.items())
-
-
+# %% ../../nbs/90_report/page.ipynb #89d73190
 def unequal(records: Records, protocol: str) -> str:
     """In which budgets rows differ, in a sentence; empty if they are like for like.
 
@@ -231,7 +243,7 @@ def unequal(records: Records, protocol: str) -> str:
     return f"Budgets differ, so rows are not like for like: {told}."
 
 
-# %% ../../nbs/90_report/page.ipynb #43ecb344
+# %% ../../nbs/90_report/page.ipynb #880a9bac
 def is_synthetic(data: str) -> bool:
     """Whether a dataset's name is that of a rendered world."""
     return any(data.startswith(world) for system in SYSTEMS.values() for world in system.worlds)
@@ -243,6 +255,7 @@ def first_protocol(records: Records) -> str:
     return next((name for name in names if network_rows(records, name)), names[0])
 
 
+# %% ../../nbs/90_report/page.ipynb #111c5b83
 def _scored(records: Records, protocol: str) -> pd.DataFrame:
     """A line for each image, row and seed that was scored under a protocol."""
     return records.images[(records.images["protocol"] == protocol) & (records.images["metric"] == "mse")]
@@ -259,7 +272,7 @@ def _runs(records: Records, protocol: str) -> pd.DataFrame:
     return records.runs[records.runs["row"].isin(network_rows(records, protocol))]
 
 
-# %% ../../nbs/90_report/page.ipynb #cdb26eae
+# %% ../../nbs/90_report/page.ipynb #9170cbfb
 def scale_fact(records: Records, protocol: str) -> str:
     """The scale; and that a smoke run shows nothing, declared or for want of test images."""
     scale, system, test = records.runs["scale"].iloc[0], system_of(records), _test_set(records, protocol)
@@ -285,6 +298,7 @@ def protocol_fact(records: Records, protocol: str) -> str:
     return system_of(records).protocol(protocol).describe()
 
 
+# %% ../../nbs/90_report/page.ipynb #49b3a181
 def seeds_fact(records: Records, protocol: str) -> str:
     """Over how many seeds the mean is."""
     images = records.images[records.images["protocol"] == protocol]
@@ -301,6 +315,7 @@ def left_out_fact(records: Records, protocol: str) -> str:
     return f"Left out, for want of a value: {', '.join(told)} {whole}." if len(lost) else ""
 
 
+# %% ../../nbs/90_report/page.ipynb #e61162ca
 def pretraining_fact(records: Records, protocol: str) -> str:
     """From the weights of which row the others start."""
     declared = STUDIES[study_of(records)].all
@@ -324,6 +339,7 @@ def invalid_fact(records: Records, protocol: str) -> str:
     return f"Invalid, since GAN health checks failed (see the verdicts): `{failed}`." if failed else ""
 
 
+# %% ../../nbs/90_report/page.ipynb #b0769aeb
 def recipe_fact(records: Records, protocol: str) -> str:
     """What the study says of its recipe."""
     return STUDIES[study_of(records)].notes.get(records.runs["recipe"].iloc[0], "")
@@ -339,6 +355,7 @@ def published_fact(records: Records, protocol: str) -> str:
     return STUDIES[study_of(records)].published_note
 
 
+# %% ../../nbs/90_report/page.ipynb #946516ed
 FACTS = (
     scale_fact, data_fact, protocol_fact, seeds_fact, left_out_fact, pretraining_fact, unequal, makers_fact,
     invalid_fact, recipe_fact, missing_fact, published_fact,
@@ -350,63 +367,7 @@ def caption(records: Records, protocol: str) -> str:
     return " ".join(filter(None, (fact(records, protocol) for fact in FACTS)))
 
 
-# %% ../../nbs/90_report/page.ipynb #e91d708b
-def describe(records: Records, folder: Path | str) -> str:
-    """The report's first paragraph, in Markdown."""
-    rows = records.runs["row"].nunique()
-    text = f"**{Path(folder).name}**: {len(records.runs)} complete runs of {rows} rows. "
-    return text + caption(records, first_protocol(records))
-
-
-def write_tables(
-    records: Records,
-    folder: Path | str,
-    words: Mapping[str, Mapping[str, str]] | None = None,  # protocol -> row -> verdict
-    said: str = "",  # the verdicts in sentences, Markdown
-    beside: Mapping[str, tuple[str, pd.DataFrame]] | None = None,  # more tables: heading -> what it holds, and itself
-) -> dict[str, pd.DataFrame]:
-    """The study's `.csv`, `.md` and `.html`, written atomically; returns the tables by protocol, as text.
-
-    The `.csv` holds the numbers: every protocol, and published rows with source and note. In the `.html` every row
-    links to the executed notebooks its numbers come from.
-    """
-    folder, study = Path(folder), study_of(records)
-    numbers = pd.concat([ours(records).assign(source="ours"), system_of(records).published(study)], ignore_index=True)
-    tables = {name: readable(records, name, (words or {}).get(name)) for name in protocols_of(records)}
-    told = {name: caption(records, name) for name in tables}
-    parts = [f"**{n}**. {told[n]}\n\n{t.to_markdown(disable_numparse=True)}\n" for n, t in tables.items()]
-    for heading, (holds, table) in (beside or {}).items():
-        parts.append(f"**{heading}**. {holds}\n\n{table.to_markdown(disable_numparse=True)}\n")
-    parts.append(f"**What a run of each row was given**\n\n{costs(records).to_markdown(disable_numparse=True)}\n")
-    parts += [f"## Verdicts\n\n{said}\n"] if said else []
-    write_atomically(folder / f"{study}.csv", lambda p: numbers.to_csv(p, index=False))
-    write_atomically(folder / f"{study}.md", lambda p: p.write_text("\n".join(parts), encoding="utf-8"))
-    ran = set(records.runs["row"])
-    linked = {
-        n: t.assign(**{LINKS: [_links(records, r, folder) if r in ran else "" for r in t.index]})
-        for n, t in tables.items()
-    }
-    page = "".join(f"<p><b>{n}</b>. {told[n]}</p>{as_html({n: t})}" for n, t in linked.items())
-    for heading, (holds, table) in (beside or {}).items():
-        page += f"<p><b>{heading}</b>. {holds}</p>{as_html({heading: table})}"
-    page += f"<p><b>What a run of each row was given</b></p>{as_html({'given': costs(records, folder)})}"
-    page += f"<h2>Verdicts</h2>{_as_paragraphs(said)}" if said else ""
-    page = f"<!doctype html><meta charset='utf-8'><title>{folder.name}</title><h1>{folder.name}</h1>{page}"
-    write_atomically(folder / f"{study}.html", lambda p: p.write_text(page, encoding="utf-8"))
-    return tables
-
-
-LINKS = "executed notebooks"
-
-
-def _as_paragraphs(markdown: str) -> str:
-    """Headings, bold words and code of the verdicts, as HTML."""
-    text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", re.sub(r"`(.+?)`", r"<code>\1</code>", markdown))
-    return "".join(
-        f"<h3>{part[4:]}</h3>" if part.startswith("### ") else f"<p>{part}</p>" for part in text.split("\n\n")
-    )
-
-
+# %% ../../nbs/90_report/page.ipynb #0acad441
 def as_html(tables: Mapping[str, pd.DataFrame]) -> str:
     """Tables as HTML, published rows in gray; of several, each under its name."""
     gray = lambda line: ["color: #777" if "[published]" in line.name else ""] * len(line)  # noqa: E731
@@ -421,6 +382,75 @@ def as_html(tables: Mapping[str, pd.DataFrame]) -> str:
         styled = styled.set_uuid(re.sub(r"\W", "-", name))  # cells with names of their own, the same every time
         parts.append((f"<p><b>{name}</b></p>" if len(tables) > 1 else "") + styled.to_html())
     return "".join(parts)
+
+
+# %% ../../nbs/90_report/page.ipynb #4d3f179d
+def _as_paragraphs(markdown: str) -> str:
+    """Headings, bold words and code of the verdicts, as HTML."""
+    text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", re.sub(r"`(.+?)`", r"<code>\1</code>", markdown))
+    return "".join(
+        f"<h3>{part[4:]}</h3>" if part.startswith("### ") else f"<p>{part}</p>" for part in text.split("\n\n")
+    )
+
+
+# %% ../../nbs/90_report/page.ipynb #69288376
+def describe(records: Records, folder: Path | str) -> str:
+    """The report's first paragraph, in Markdown."""
+    rows = records.runs["row"].nunique()
+    text = f"**{Path(folder).name}**: {len(records.runs)} complete runs of {rows} rows. "
+    return text + caption(records, first_protocol(records))
+
+
+# %% ../../nbs/90_report/page.ipynb #bfebb05f
+def write_tables(
+    records: Records,
+    folder: Path | str,
+    words: Mapping[str, Mapping[str, str]] | None = None,  # protocol -> row -> verdict
+    said: str = "",  # the verdicts in sentences, Markdown
+    beside: Mapping[str, tuple[str, pd.DataFrame]] | None = None,  # more tables: heading -> what it holds, and itself
+) -> dict[str, pd.DataFrame]:
+    """The study's `.csv`, `.md` and `.html`, written atomically; returns the tables by protocol, as text.
+
+    The `.csv` holds the numbers: every protocol, and published rows with source and note. In the `.html` every row
+    links to the executed notebooks its numbers come from.
+    """
+    folder, study, beside = Path(folder), study_of(records), beside or {}
+    numbers = pd.concat([ours(records).assign(source="ours"), system_of(records).published(study)], ignore_index=True)
+    tables = {name: readable(records, name, (words or {}).get(name)) for name in protocols_of(records)}
+    told = {name: caption(records, name) for name in tables}
+    text, page = _markdown(records, tables, told, beside, said), _html(records, folder, tables, told, beside, said)
+    write_atomically(folder / f"{study}.csv", lambda p: numbers.to_csv(p, index=False))
+    write_atomically(folder / f"{study}.md", lambda p: p.write_text(text, encoding="utf-8"))
+    write_atomically(folder / f"{study}.html", lambda p: p.write_text(page, encoding="utf-8"))
+    return tables
+
+
+GIVEN = "What a run of each row was given"  # the heading of the budgets
+Tables = Mapping[str, pd.DataFrame]
+Beside = Mapping[str, tuple[str, pd.DataFrame]]  # heading -> what a table holds, and itself
+
+
+def _markdown(records: Records, tables: Tables, told: Mapping[str, str], beside: Beside, said: str) -> str:
+    """The tables with their captions, those beside them, the budgets and the verdicts."""
+    parts = [f"**{n}**. {told[n]}\n\n{t.to_markdown(disable_numparse=True)}\n" for n, t in tables.items()]
+    for heading, (holds, table) in beside.items():
+        parts.append(f"**{heading}**. {holds}\n\n{table.to_markdown(disable_numparse=True)}\n")
+    parts.append(f"**{GIVEN}**\n\n{costs(records).to_markdown(disable_numparse=True)}\n")
+    parts += [f"## Verdicts\n\n{said}\n"] if said else []
+    return "\n".join(parts)
+
+
+def _html(records: Records, folder: Path, tables: Tables, told: Mapping[str, str], beside: Beside, said: str) -> str:
+    """The same as a page, in which rows link to their executed notebooks."""
+    page, ran = "", set(records.runs["row"])
+    for n, t in tables.items():
+        linked = t.assign(**{LINKS: [_links(records, r, folder) if r in ran else "" for r in t.index]})
+        page += f"<p><b>{n}</b>. {told[n]}</p>{as_html({n: linked})}"
+    for heading, (holds, table) in beside.items():
+        page += f"<p><b>{heading}</b>. {holds}</p>{as_html({heading: table})}"
+    page += f"<p><b>{GIVEN}</b></p>{as_html({'given': costs(records, folder)})}"
+    page += f"<h2>Verdicts</h2>{_as_paragraphs(said)}" if said else ""
+    return f"<!doctype html><meta charset='utf-8'><title>{folder.name}</title><h1>{folder.name}</h1>{page}"
 
 
 # %% ../../nbs/90_report/page.ipynb #2714040d

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/90_report/stereo.ipynb #e8f8ef8a
+# %% ../../nbs/90_report/stereo.ipynb #e507da3d
 def views(net: nn.Module, e: StereoExperiment, data: PackedStereo, index: int) -> dict[str, np.ndarray]:
     """Left view and its reconstruction (H,W,3) 0-1; true disparity, prediction and error (H,W) px, unknown NaN."""
     pair = data[index]
@@ -69,6 +69,7 @@ def views(net: nn.Module, e: StereoExperiment, data: PackedStereo, index: int) -
     }  # fmt: skip
 
 
+# %% ../../nbs/90_report/stereo.ipynb #7660007d
 Views = Mapping[str, Mapping[str, np.ndarray]]  # row -> `views` of one pair
 Loaded = Mapping[str, tuple[nn.Module, StereoExperiment]]  # row -> its network and experiment
 
@@ -83,7 +84,35 @@ def _first(seen: Views) -> Mapping[str, np.ndarray]:
     return next(iter(seen.values()))
 
 
-# %% ../../nbs/90_report/stereo.ipynb #82164035
+# %% ../../nbs/90_report/stereo.ipynb #63eb07b3
+def _scales(seen: Iterable[Mapping[str, np.ndarray]]) -> tuple[float, float]:
+    """The ends of the scales of disparity and of its error, in pixels, for many views."""
+    every = list(seen)
+    known = [(s["truth"] if np.isfinite(s["truth"]).any() else s["prediction"]).ravel() for s in every]
+    return float(np.nanpercentile(np.concatenate(known), 99)), error_limit([s["error"] for s in every], 1.0)
+
+
+def _draw_line(line: Sequence[Axes], frame: Views, high: float, limit: float) -> tuple[Any, Any]:
+    """One pair on one line of axes; a panel of disparity and one of error."""
+    n = len(frame)
+    show_image(line[0], _first(frame)["left"])
+    shown = show_disparity(line[1], _first(frame)["truth"], high)
+    for j, seen in enumerate(frame.values()):
+        show_disparity(line[2 + j], seen["prediction"], high)
+        off = show_error(line[2 + n + j], seen["error"], limit)
+        show_image(line[2 + 2 * n + j], seen["made"])
+    return shown, off
+
+
+def _enlarge(whole: Sequence[Axes], enlarged: Sequence[Axes], window: tuple[slice, slice]) -> None:
+    """Frame a window in the first of the whole panels, and show nothing else in the panels below."""
+    frame_window(whole[0], window, "white")
+    rows, columns = window
+    for ax in enlarged:
+        ax.set(xlim=(columns.start, columns.stop), ylim=(rows.stop, rows.start))
+
+
+# %% ../../nbs/90_report/stereo.ipynb #cccd5f58
 def plot_predictions(nets: Mapping[str, nn.Module], e: StereoExperiment, packed: str | Path, count: int = 3) -> Figure:
     """Left view, truth, and for each network its disparity, its error and its reconstruction; one scale in pixels."""
     return plot_reconstructions({name: (net, e) for name, net in nets.items()}, PackedStereo(packed, "test"), count)
@@ -115,33 +144,7 @@ def plot_reconstructions(
     return fig
 
 
-def _scales(seen: Iterable[Mapping[str, np.ndarray]]) -> tuple[float, float]:
-    """The ends of the scales of disparity and of its error, in pixels, for many views."""
-    every = list(seen)
-    known = [(s["truth"] if np.isfinite(s["truth"]).any() else s["prediction"]).ravel() for s in every]
-    return float(np.nanpercentile(np.concatenate(known), 99)), error_limit([s["error"] for s in every], 1.0)
-
-
-def _draw_line(line: Sequence[Axes], frame: Views, high: float, limit: float) -> tuple[Any, Any]:
-    """One pair on one line of axes; a panel of disparity and one of error."""
-    n = len(frame)
-    show_image(line[0], _first(frame)["left"])
-    shown = show_disparity(line[1], _first(frame)["truth"], high)
-    for j, seen in enumerate(frame.values()):
-        show_disparity(line[2 + j], seen["prediction"], high)
-        off = show_error(line[2 + n + j], seen["error"], limit)
-        show_image(line[2 + 2 * n + j], seen["made"])
-    return shown, off
-
-
-def _enlarge(whole: Sequence[Axes], enlarged: Sequence[Axes], window: tuple[slice, slice]) -> None:
-    """Frame a window in the first of the whole panels, and show nothing else in the panels below."""
-    frame_window(whole[0], window, "white")
-    rows, columns = window
-    for ax in enlarged:
-        ax.set(xlim=(columns.start, columns.stop), ylim=(rows.stop, rows.start))
-
-
+# %% ../../nbs/90_report/stereo.ipynb #f4ac05ec
 def reconstructions(
     records: Records, packed: str | Path, rows: Sequence[str] = ("baseline", "full"), count: int = 3
 ) -> Figure:
@@ -151,6 +154,7 @@ def reconstructions(
     return plot_reconstructions(_load(records, chosen), PackedStereo(packed, "test"), count, enlarged=True)
 
 
+# %% ../../nbs/90_report/stereo.ipynb #71b470db
 def qualitative(records: Records, packed: str | Path, count: int = 3) -> Figure:
     """A few pairs: left view, exact disparity, and the disparity of every row; one scale in pixels for all."""
     rows, test = network_rows(records), PackedStereo(packed, "test")
@@ -179,7 +183,19 @@ def qualitative(records: Records, packed: str | Path, count: int = 3) -> Figure:
     return fig
 
 
-# %% ../../nbs/90_report/stereo.ipynb #dddec850
+# %% ../../nbs/90_report/stereo.ipynb #2d20727e
+def _draw_points(ax: Axes, part: pd.DataFrame, rows: Sequence[str]) -> None:
+    """A point a row of one protocol's table, the first row on top; baseline and mean disparity as lines."""
+    there = [r for r in rows if r in part.index]
+    y = [len(rows) - rows.index(r) for r in there]
+    spread = part.loc[there, "epe_sd"].fillna(0)
+    ax.errorbar(part.loc[there, "epe"], y, xerr=spread, fmt="o", color="#36648b", capsize=2, ms=5)
+    if "baseline" in part.index:
+        ax.axvline(part.loc["baseline", "epe"], color="#36648b", lw=0.8, alpha=0.5)
+    if "mean_disparity" in part.index:
+        ax.axvline(part.loc["mean_disparity", "epe"], color="0.5", ls="--", lw=1, label="per-pixel mean disparity")
+
+
 def error_points(records: Records) -> Figure:
     """Mean absolute error of each row under every protocol, seeds as bars, the mean disparity as a line."""
     table, protocols = ours(records), protocols_of(records)
@@ -189,15 +205,7 @@ def error_points(records: Records) -> Figure:
         layout="constrained", sharey=True, squeeze=False,
     )  # fmt: skip
     for ax, protocol in zip(axes[0], protocols):
-        part = table[table["protocol"] == protocol].set_index("row")
-        there = [r for r in rows if r in part.index]
-        y = [len(rows) - rows.index(r) for r in there]
-        spread = part.loc[there, "epe_sd"].fillna(0)
-        ax.errorbar(part.loc[there, "epe"], y, xerr=spread, fmt="o", color="#36648b", capsize=2, ms=5)
-        if "baseline" in part.index:
-            ax.axvline(part.loc["baseline", "epe"], color="#36648b", lw=0.8, alpha=0.5)
-        if "mean_disparity" in part.index:
-            ax.axvline(part.loc["mean_disparity", "epe"], color="0.5", ls="--", lw=1, label="per-pixel mean disparity")
+        _draw_points(ax, table[table["protocol"] == protocol].set_index("row"), rows)
         ax.set(title=protocol, xlabel=columns_of(records, protocol)["epe"])
         ax.set_yticks(range(len(rows), 0, -1), rows)
         ax.grid(alpha=0.3, axis="x")
@@ -207,6 +215,7 @@ def error_points(records: Records) -> Figure:
     return fig
 
 
+# %% ../../nbs/90_report/stereo.ipynb #9c4dd27b
 def network_diagram(records: Records) -> Figure:
     """The study's network and its discriminator, drawn from the real modules."""
     rows = network_rows(records)

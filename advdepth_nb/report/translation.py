@@ -50,12 +50,13 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/90_report/translation.ipynb #bf2da4c4
+# %% ../../nbs/90_report/translation.ipynb #4dbbf6e4
 def picture_of(x: Tensor) -> np.ndarray:
     """`(1,C,H,W)` uint8 as (H,W,3) for showing."""
     return x[0].expand(3, -1, -1).permute(1, 2, 0).cpu().numpy()
 
 
+# %% ../../nbs/90_report/translation.ipynb #b718d3b0
 def made(net: nn.Module, e: TranslationExperiment, data: PackedPairs, index: int, seed: int | None = 0) -> np.ndarray:
     """What the network makes of one input, (H,W,3) uint8; classes are painted."""
     with torch.no_grad():
@@ -63,10 +64,23 @@ def made(net: nn.Module, e: TranslationExperiment, data: PackedPairs, index: int
     return picture_of(paint(out, data.palette) if out.shape[1] == 1 else out)
 
 
-# %% ../../nbs/90_report/translation.ipynb #beef63b2
+# %% ../../nbs/90_report/translation.ipynb #6cb3d1fa
 Loaded = Mapping[str, tuple[nn.Module, TranslationExperiment]]  # row -> its network and experiment
 
 
+def _draw_noise(fig: Figure, axes: np.ndarray, draws: Sequence[Sequence[np.ndarray]]) -> None:
+    """The second of two draws of each picture, and how far it is from the first, on one scale."""
+    apart = [np.abs(one.astype(float) - two).mean(-1) / 255 for one, two in draws]
+    high = error_limit(apart, 0.01, 99.5)
+    for (ax, beside), (_, second), difference in zip(axes, draws, apart):
+        show_image(ax, second)
+        shown = show_difference(beside, difference, high)
+    bar = color_bar(fig, shown, axes[:, -1], "", shrink=0.9, extend="max")
+    bar.set_label("mean absolute difference\nof RGB, range 0-1", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+
+
+# %% ../../nbs/90_report/translation.ipynb #add9d19f
 def plot_predictions(
     nets: Mapping[str, nn.Module], e: TranslationExperiment, packed: str | Path, count: int = 3
 ) -> Figure:
@@ -102,39 +116,18 @@ def plot_translations(
     return fig
 
 
-def _draw_noise(fig: Figure, axes: np.ndarray, draws: Sequence[Sequence[np.ndarray]]) -> None:
-    """The second of two draws of each picture, and how far it is from the first, on one scale."""
-    apart = [np.abs(one.astype(float) - two).mean(-1) / 255 for one, two in draws]
-    high = error_limit(apart, 0.01, 99.5)
-    for (ax, beside), (_, second), difference in zip(axes, draws, apart):
-        show_image(ax, second)
-        shown = show_difference(beside, difference, high)
-    bar = color_bar(fig, shown, axes[:, -1], "", shrink=0.9, extend="max")
-    bar.set_label("mean absolute difference\nof RGB, range 0-1", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
-
-
+# %% ../../nbs/90_report/translation.ipynb #4254f1ed
 def qualitative(records: Records, packed: str | Path, task: str, count: int = 4) -> Figure | None:
     """The grid for one task, or None if the study has no row of it."""
     rows = network_rows(records, task)
     if not rows:
         return None
     loaded = {r: load_model(one_run(records, r)) for r in rows}
-    noisy = next((r for r in (f"{task}_both", *rows) if r in rows and loaded[r][1].noise), "")
+    noisy = next((r for r in (f"{task}_l1_cgan", *rows) if r in rows and loaded[r][1].noise), "")
     return plot_translations(loaded, PackedPairs(packed, "test", task), count, noisy=noisy)
 
 
-# %% ../../nbs/90_report/translation.ipynb #61f08e1f
-def score_points(records: Records, task: str) -> Figure | None:
-    """Each metric of one task, one point a row, seeds as bars, the reference as a line."""
-    rows, table = network_rows(records, task), ours(records)
-    if not rows:
-        return None
-    part = table[table["protocol"] == task].set_index("row")
-    columns = {m: label for m, label in columns_of(records, task).items() if m in part and part[m].notna().any()}
-    return _points(part, rows, columns, task)
-
-
+# %% ../../nbs/90_report/translation.ipynb #9c8d43a8
 def _points(part: pd.DataFrame, rows: Sequence[str], columns: Mapping[str, str], task: str) -> Figure:
     """A panel for each column of `part`, which is indexed by row; what is not in `rows` is the reference."""
     fig, axes = plt.subplots(
@@ -156,7 +149,18 @@ def _points(part: pd.DataFrame, rows: Sequence[str], columns: Mapping[str, str],
     return fig
 
 
-# %% ../../nbs/90_report/translation.ipynb #9709261b
+# %% ../../nbs/90_report/translation.ipynb #0395f2ee
+def score_points(records: Records, task: str) -> Figure | None:
+    """Each metric of one task, one point a row, seeds as bars, the reference as a line."""
+    rows, table = network_rows(records, task), ours(records)
+    if not rows:
+        return None
+    part = table[table["protocol"] == task].set_index("row")
+    columns = {m: label for m, label in columns_of(records, task).items() if m in part and part[m].notna().any()}
+    return _points(part, rows, columns, task)
+
+
+# %% ../../nbs/90_report/translation.ipynb #dfe2457b
 def class_scores(records: Records) -> pd.DataFrame:
     """One line a row: `iou_<class>` and `f1_<class>`, means over seeds, each with `_sd`; empty without classes."""
     images = records.images[records.images["protocol"].str.startswith("segment")]
@@ -168,6 +172,7 @@ def class_scores(records: Records) -> pd.DataFrame:
     return table.loc[row_order(list(table.index), study_of(records))].reset_index()
 
 
+# %% ../../nbs/90_report/translation.ipynb #c4d28969
 def _of_classes(table: pd.DataFrame) -> dict[str, str]:
     """Column -> heading: "iou_leaf" -> "IoU leaf ↑"; all IoU before all F1."""
     names = [name for name in table if name.startswith(("iou_", "f1_")) and not name.endswith("_sd")]
@@ -182,6 +187,7 @@ def readable_classes(records: Records) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["", *_of_classes(table).values(), "seeds"]).set_index("")
 
 
+# %% ../../nbs/90_report/translation.ipynb #6877620d
 CLASSES_TOLD = (
     "IoU and F1 of each class, the mean over the test images in which it occurs, in truth or prediction, then over "
     "seeds; ± the standard deviation over seeds where there are several."
@@ -197,6 +203,7 @@ def tables(records: Records, folder: Path | str) -> dict[str, tuple[str, pd.Data
     return {"Per class": (CLASSES_TOLD, table)}
 
 
+# %% ../../nbs/90_report/translation.ipynb #02548cdd
 def class_points(records: Records) -> Figure | None:
     """IoU of each class, one point a row, seeds as bars, the reference as a line; None without classes."""
     table, rows = class_scores(records).set_index("row"), network_rows(records, "segment")
@@ -204,11 +211,11 @@ def class_points(records: Records) -> Figure | None:
     return _points(table, rows, columns, "segment") if rows and columns else None
 
 
-# %% ../../nbs/90_report/translation.ipynb #6192d524
+# %% ../../nbs/90_report/translation.ipynb #ec66e7af
 def network_diagram(records: Records) -> Figure:
     """The generator and its discriminator, drawn from the real modules."""
     rows = network_rows(records)
-    net, e = load_model(one_run(records, next((r for r in rows if r.endswith("both")), rows[0])))
+    net, e = load_model(one_run(records, next((r for r in rows if r.endswith("_l1_cgan")), rows[0])))
     discriminator = SYSTEMS["translation"].adversary(e, seed=0)
     conditional = bool(e.adversary and e.adversary.conditional)
     return draw_translation(net, e.size, discriminator and discriminator.network, conditional)

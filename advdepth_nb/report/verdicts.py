@@ -30,18 +30,18 @@ from ..core.files import write_atomically
 __all__ = [
     "Families",
     "COLORS",
-    "verdict_table",
-    "judged_metrics",
     "unreferenced",
+    "judged_metrics",
     "invalid_rows",
+    "verdict_table",
     "plot_forest",
-    "verdict_tables",
-    "write_verdicts",
-    "words_of",
     "plot_forests",
     "forests",
-    "Effect",
+    "verdict_tables",
+    "words_of",
+    "write_verdicts",
     "shared_images",
+    "Effect",
     "effects",
     "interactions",
     "plot_effects",
@@ -49,8 +49,79 @@ __all__ = [
     "draw_axes",
 ]
 
+# %% ../../nbs/90_report/verdicts.ipynb #06b7dd01
+Families = list[tuple[str, list[str]]]  # references, each with the rows that are compared with it
 
-# %% ../../nbs/90_report/verdicts.ipynb #e0ba5f5f
+
+def _families(records: Records, protocol: str) -> Families:
+    """What is compared under a protocol; ValueError where that is nothing."""
+    there = network_rows(records, protocol)
+    groups = [(r, compared) for r, compared in STUDIES[study_of(records)].families(there) if r in there]
+    if not groups:
+        nothing = f"protocol {protocol} has no row beside its reference, so there is nothing to compare"
+        raise ValueError(unreferenced(records, protocol) or nothing)
+    return groups
+
+
+def unreferenced(records: Records, protocol: str) -> str:
+    """Which rows cannot be judged, since the row they are compared with has no complete run; or nothing."""
+    there = network_rows(records, protocol)
+    return "; ".join(
+        f"no verdict on {', '.join(f'`{row}`' for row in compared)}: `{reference}`, their reference, has no complete "
+        f"run here; add it to --rows"
+        for reference, compared in STUDIES[study_of(records)].families(there) if reference not in there
+    )  # fmt: skip
+
+
+# %% ../../nbs/90_report/verdicts.ipynb #15647a33
+def judged_metrics(records: Records, protocol: str) -> list[str]:
+    """The table's metrics, then all others recorded under a protocol of which it is known what is better.
+
+    Not the parts of an image, such as a band of distance, nor the `mse` behind the RMSE.
+    """
+    shown, found = list(columns_of(records, protocol)), []
+    recorded = records.images.loc[records.images["protocol"] == protocol, "metric"].unique()
+    for metric in sorted({*recorded} - {*shown, "mse"}):
+        found += [metric] if "@" not in metric and is_registered(metric) else []
+    return shown + found
+
+
+# %% ../../nbs/90_report/verdicts.ipynb #13b6a75c
+def invalid_rows(records: Records) -> dict[str, str]:
+    """Rows with a run that failed a GAN health check, and why."""
+    runs = records.runs[records.runs["gan_health"] != ""]
+    return {
+        row: f"{len(part)} of {(records.runs['row'] == row).sum()} runs failed GAN health checks ({why})"
+        for row, part in runs.groupby("row") for why in [part["gan_health"].iloc[0]]
+    }  # fmt: skip
+
+
+# %% ../../nbs/90_report/verdicts.ipynb #b0d05391
+def _check_seeds(images: pd.DataFrame, groups: Families) -> None:
+    """Refuse to compare where no row has two seeds in common with its reference."""
+    seeds = images.groupby("row")["seed"].nunique()
+    least = max(min(seeds[reference], seeds[row]) for reference, compared in groups for row in compared)
+    if least < 2:
+        told = (
+            power_analysis(int(least), max(len(compared) for _, compared in groups)).set_index("verdict")["why"].iloc[0]
+        )
+        raise ValueError(f"no row can be judged ({told}): run the study with --seeds 3 or more")
+
+
+# %% ../../nbs/90_report/verdicts.ipynb #8a1c5a4f
+def _without_placebo(table: pd.DataFrame, study: Study, placebo: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The table with a note where a row with a discriminator helps and none of its placebos was run."""
+    unasked = [row for row, names in placebo.items() if not names and row not in study.placebos]
+    plays = [r for r in unasked if r in study.all and "adversarial" in study.all[r]("smoke", study.recipe).losses]
+    alone = table["row"].isin(plays) & (table["verdict"] == "helps")
+    table.loc[alone, "notes"] = [
+        "; ".join(filter(None, [note, "no placebo of it was run, so this may be regularisation"]))
+        for note in table.loc[alone, "notes"]
+    ]
+    return table
+
+
+# %% ../../nbs/90_report/verdicts.ipynb #d85fec49
 def verdict_table(
     records: Records,
     protocol: str,
@@ -83,76 +154,35 @@ def verdict_table(
 
 Families = list[tuple[str, list[str]]]  # references, each with the rows that are compared with it
 
-
-def _families(records: Records, protocol: str) -> Families:
-    """What is compared under a protocol; ValueError where that is nothing."""
-    there = network_rows(records, protocol)
-    groups = [(r, compared) for r, compared in STUDIES[study_of(records)].families(there) if r in there]
-    if not groups:
-        nothing = f"protocol {protocol} has no row beside its reference, so there is nothing to compare"
-        raise ValueError(unreferenced(records, protocol) or nothing)
-    return groups
-
-
-def _check_seeds(images: pd.DataFrame, groups: Families) -> None:
-    """Refuse to compare where no row has two seeds in common with its reference."""
-    seeds = images.groupby("row")["seed"].nunique()
-    least = max(min(seeds[reference], seeds[row]) for reference, compared in groups for row in compared)
-    if least < 2:
-        power = power_analysis(int(least), max(len(compared) for _, compared in groups))
-        raise ValueError(f"no row can be judged ({power['why'].iloc[0]}): run the study with --seeds 3 or more")
-
-
-def _without_placebo(table: pd.DataFrame, study: Study, placebo: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """The table with a note where a row with a discriminator helps and none of its placebos was run."""
-    unasked = [row for row, names in placebo.items() if not names and row not in study.placebos]
-    plays = [r for r in unasked if r in study.all and "adversarial" in study.all[r]("smoke", study.recipe).losses]
-    alone = table["row"].isin(plays) & (table["verdict"] == "helps")
-    table.loc[alone, "notes"] = [
-        "; ".join(filter(None, [note, "no placebo of it was run, so this may be regularisation"]))
-        for note in table.loc[alone, "notes"]
-    ]
-    return table
-
-
-# %% ../../nbs/90_report/verdicts.ipynb #6f976ac5
-def judged_metrics(records: Records, protocol: str) -> list[str]:
-    """The table's metrics, then all others recorded under a protocol of which it is known what is better.
-
-    Not the parts of an image, such as a band of distance, nor the `mse` behind the RMSE.
-    """
-    shown, found = list(columns_of(records, protocol)), []
-    recorded = records.images.loc[records.images["protocol"] == protocol, "metric"].unique()
-    for metric in sorted({*recorded} - {*shown, "mse"}):
-        found += [metric] if "@" not in metric and is_registered(metric) else []
-    return shown + found
-
-
-def unreferenced(records: Records, protocol: str) -> str:
-    """Which rows cannot be judged, since the row they are compared with has no complete run; or nothing."""
-    there = network_rows(records, protocol)
-    return "; ".join(
-        f"no verdict on {', '.join(f'`{row}`' for row in compared)}: `{reference}`, their reference, has no complete "
-        f"run here; add it to --rows"
-        for reference, compared in STUDIES[study_of(records)].families(there) if reference not in there
-    )  # fmt: skip
-
-
-# %% ../../nbs/90_report/verdicts.ipynb #13b6a75c
-def invalid_rows(records: Records) -> dict[str, str]:
-    """Rows with a run that failed a GAN health check, and why."""
-    runs = records.runs[records.runs["gan_health"] != ""]
-    return {
-        row: f"{len(part)} of {(records.runs['row'] == row).sum()} runs failed GAN health checks ({why})"
-        for row, part in runs.groupby("row") for why in [part["gan_health"].iloc[0]]
-    }  # fmt: skip
-
-
-# %% ../../nbs/90_report/verdicts.ipynb #c5880a79
+# %% ../../nbs/90_report/verdicts.ipynb #0104b4b9
 COLORS = {
     "helps": "#1b7837", "hurts": "#b2182b", "equivalent": "#2166ac", "no evidence": "0.45", "regularisation": "#e08214",
     "invalid": "0.75",
 }  # fmt: skip
+
+
+def _draw_intervals(ax: Axes, part: pd.DataFrame, whole: pd.Series) -> None:
+    """A line a row: its difference with its interval, in units of `whole`, and its verdict at the margin."""
+    for i, line in part.iterrows():
+        color = COLORS[line["verdict"]]
+        ax.plot([line["low"] / whole[i], line["high"] / whole[i]], [i, i], color=color, lw=1.8)
+        ax.plot(line["difference"] / whole[i], i, "o", color=color, ms=5)
+        ax.annotate(
+            line["verdict"], (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=color
+        )
+
+
+def _label_forest(ax: Axes, part: pd.DataFrame, unit: str, band: float) -> None:
+    """What is compared with what, in which unit, from how much data, with which intervals."""
+    metric = part["metric"].iloc[0]
+    better = {"lower": "less is better", "higher": "more is better"}[part["better"].iloc[0]]
+    endpoint = " endpoint: ".join(filter(None, part.loc[0, ["endpoint", "asked"]]))
+    beside = part["reference"].unique()
+    label = metric_of(metric).symbol if unit else metric_of(metric).label
+    ax.set_xlabel(f"{label}: difference from {beside[0] if len(beside) == 1 else 'no adversary'}{unit} ({better})")
+    counts = f"{part['seeds'].min()} seeds, {part['scenes'].min()} scenes"
+    told = f"{100 * part['level'].min():.3g} % intervals" + (f"; grey: within {band:.3g} %" if unit else "")
+    ax.set_title(f"{endpoint}  {counts}, {told}; words after Holm", fontsize=9, loc="left")
 
 
 def plot_forest(
@@ -171,27 +201,50 @@ def plot_forest(
     band = (part["margin"] / whole).max()
     ax.axvspan(-band, band, color="0.93", zorder=0)
     ax.axvline(0, color="0.3", lw=1)
-    for i, line in part.iterrows():
-        color = COLORS[line["verdict"]]
-        ax.plot([line["low"] / whole[i], line["high"] / whole[i]], [i, i], color=color, lw=1.8)
-        ax.plot(line["difference"] / whole[i], i, "o", color=color, ms=5)
-        ax.annotate(
-            line["verdict"], (1.01, i), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=color
-        )
+    _draw_intervals(ax, part, whole)
     ax.set(yticks=range(len(part)), yticklabels=part["row"], ylim=(len(part) - 0.5, -0.5))
-    better = {"lower": "less is better", "higher": "more is better"}[part["better"].iloc[0]]
-    endpoint = " endpoint: ".join(filter(None, part.loc[0, ["endpoint", "asked"]]))
-    beside = part["reference"].unique()
-    label = metric_of(metric).symbol if unit else metric_of(metric).label
-    ax.set_xlabel(f"{label}: difference from {beside[0] if len(beside) == 1 else 'no adversary'}{unit} ({better})")
-    counts = f"{part['seeds'].min()} seeds, {part['scenes'].min()} scenes"
-    told = f"{100 * part['level'].min():.3g} % intervals" + (f"; grey: within {band:.3g} %" if unit else "")
-    ax.set_title(f"{endpoint}  {counts}, {told}; words after Holm", fontsize=9, loc="left")
+    _label_forest(ax, part, unit, band)
     ax.spines[["top", "right", "left"]].set_visible(False)
     return ax
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #9b90acdf
+# %% ../../nbs/90_report/verdicts.ipynb #f9fda1fa
+def plot_forests(
+    table: pd.DataFrame,  # of `verdict_table`, one protocol
+    metrics: Sequence[str] = (),  # default: all
+) -> Figure:
+    """`plot_forest` of several metrics, two in a line, primary endpoints first."""
+    order = table.sort_values("endpoint", ascending=False, kind="stable")["metric"].unique()
+    metrics, rows = list(metrics) or list(order), table["row"].nunique()
+    columns, lines = min(2, len(metrics)), -(-len(metrics) // 2)
+    fig, axes = plt.subplots(
+        lines, columns, figsize=(6.6 * columns, lines * (1.1 + 0.27 * rows)), layout="constrained", squeeze=False
+    )
+    for ax, metric in zip(axes.flat, metrics):
+        plot_forest(table, metric, ax)
+    for ax in axes.flat[len(metrics) :]:
+        ax.set_axis_off()
+    return fig
+
+
+def _tables(judged: Mapping[str, pd.DataFrame | str]) -> dict[str, pd.DataFrame]:
+    """Of `verdict_tables` what was judged."""
+    return {name: table for name, table in judged.items() if not isinstance(table, str)}
+
+
+def forests(records: Records, judged: Mapping[str, pd.DataFrame | str]) -> dict[str, Figure]:
+    """Forest plots under every protocol with verdicts, by names for their files: primary endpoints, the whole table."""
+    figures = {}
+    for name, table in _tables(judged).items():
+        name, primary = name.replace("@", "_"), table.loc[table["endpoint"] == "primary", "metric"].unique()
+        figures[f"forest_{name}"] = plot_forests(table, primary)
+        shown = [metric for metric in system_of(records).columns if metric in set(table["metric"])]
+        if len(shown) > len(primary):
+            figures[f"forest_{name}_all"] = plot_forests(table[table["metric"].isin(shown)])
+    return figures
+
+
+# %% ../../nbs/90_report/verdicts.ipynb #7812e489
 def verdict_tables(records: Records) -> dict[str, pd.DataFrame | str]:
     """Verdicts by protocol, or why there are none under it."""
     judged: dict[str, pd.DataFrame | str] = {}
@@ -203,11 +256,20 @@ def verdict_tables(records: Records) -> dict[str, pd.DataFrame | str]:
     return judged
 
 
-def _tables(judged: Mapping[str, pd.DataFrame | str]) -> dict[str, pd.DataFrame]:
-    """Of `verdict_tables` what was judged."""
-    return {name: table for name, table in judged.items() if not isinstance(table, str)}
+# %% ../../nbs/90_report/verdicts.ipynb #054b25bc
+def words_of(records: Records, judged: Mapping[str, pd.DataFrame | str]) -> dict[str, dict[str, str]]:
+    """Protocol -> row -> the verdicts on its primary endpoints, for a column of the table; empty without verdicts."""
+    told = {}
+    for protocol, table in _tables(judged).items():
+        primary = table[table["endpoint"] == "primary"]
+        told[protocol] = {
+            str(row): ", ".join(f"{metric_of(line.metric).symbol}: {line.verdict}" for line in part.itertuples())
+            for row, part in primary.groupby("row", sort=False)
+        }
+    return told
 
 
+# %% ../../nbs/90_report/verdicts.ipynb #01afd4bc
 def _asked(table: pd.DataFrame) -> str:
     """What was asked beforehand, of which metrics, and what the rest is."""
     primary = table[table["endpoint"] == "primary"].drop_duplicates("metric")
@@ -246,60 +308,7 @@ def write_verdicts(
     return text
 
 
-def words_of(records: Records, judged: Mapping[str, pd.DataFrame | str]) -> dict[str, dict[str, str]]:
-    """Protocol -> row -> the verdicts on its primary endpoints, for a column of the table; empty without verdicts."""
-    told = {}
-    for protocol, table in _tables(judged).items():
-        primary = table[table["endpoint"] == "primary"]
-        told[protocol] = {
-            str(row): ", ".join(f"{metric_of(line.metric).symbol}: {line.verdict}" for line in part.itertuples())
-            for row, part in primary.groupby("row", sort=False)
-        }
-    return told
-
-
-def plot_forests(
-    table: pd.DataFrame,  # of `verdict_table`, one protocol
-    metrics: Sequence[str] = (),  # default: all
-) -> Figure:
-    """`plot_forest` of several metrics, two in a line, primary endpoints first."""
-    order = table.sort_values("endpoint", ascending=False, kind="stable")["metric"].unique()
-    metrics, rows = list(metrics) or list(order), table["row"].nunique()
-    columns, lines = min(2, len(metrics)), -(-len(metrics) // 2)
-    fig, axes = plt.subplots(
-        lines, columns, figsize=(6.6 * columns, lines * (1.1 + 0.27 * rows)), layout="constrained", squeeze=False
-    )
-    for ax, metric in zip(axes.flat, metrics):
-        plot_forest(table, metric, ax)
-    for ax in axes.flat[len(metrics) :]:
-        ax.set_axis_off()
-    return fig
-
-
-def forests(records: Records, judged: Mapping[str, pd.DataFrame | str]) -> dict[str, Figure]:
-    """Forest plots under every protocol with verdicts, by names for their files: primary endpoints, the whole table."""
-    figures = {}
-    for name, table in _tables(judged).items():
-        name, primary = name.replace("@", "_"), table.loc[table["endpoint"] == "primary", "metric"].unique()
-        figures[f"forest_{name}"] = plot_forests(table, primary)
-        shown = [metric for metric in system_of(records).columns if metric in set(table["metric"])]
-        if len(shown) > len(primary):
-            figures[f"forest_{name}_all"] = plot_forests(table[table["metric"].isin(shown)])
-    return figures
-
-
-# %% ../../nbs/90_report/verdicts.ipynb #0b3dcdfa
-@dataclass(frozen=True, eq=False)
-class Effect:
-    """What an adversary does under one constraint, and by how much that differs from the weakest constraint."""
-
-    constraint: str
-    adversary: str
-    effect: Interval  # of the metric, against no adversary under the same constraint
-    change: Interval | None  # of that effect, against the weakest constraint
-    invalid: str  # why a row behind it is invalid; "" if none is
-
-
+# %% ../../nbs/90_report/verdicts.ipynb #a59c1f7c
 def shared_images(records: Records, protocol: str, metric: str) -> tuple[pd.DataFrame, str]:
     """Records of the crossed rows over the seeds and images that all of them have, and what was left out."""
     axes = STUDIES[study_of(records)].axes
@@ -317,6 +326,18 @@ def shared_images(records: Records, protocol: str, metric: str) -> tuple[pd.Data
     dropped = images["seed"].nunique() - kept["seed"].nunique(), images["image"].nunique() - kept["image"].nunique()
     told = [f"{n} {what}" for n, what in zip(dropped, ("seeds", "images")) if n]
     return kept, f"Left out: {' and '.join(told)}, which some row lacks." if told else ""
+
+
+# %% ../../nbs/90_report/verdicts.ipynb #a85a0dfe
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """What an adversary does under one constraint, and by how much that differs from the weakest constraint."""
+
+    constraint: str
+    adversary: str
+    effect: Interval  # of the metric, against no adversary under the same constraint
+    change: Interval | None  # of that effect, against the weakest constraint
+    invalid: str  # why a row behind it is invalid; "" if none is
 
 
 def effects(records: Records, protocol: str, metric: str = "") -> list[Effect]:
@@ -339,6 +360,7 @@ def effects(records: Records, protocol: str, metric: str = "") -> list[Effect]:
     return found
 
 
+# %% ../../nbs/90_report/verdicts.ipynb #ff75c34f
 def interactions(found: Sequence[Effect], alpha: float = 0.05) -> pd.DataFrame:
     """One line for each change of an effect: estimate, interval, p, p after Holm, and a word.
 
@@ -356,6 +378,7 @@ def interactions(found: Sequence[Effect], alpha: float = 0.05) -> pd.DataFrame:
     return table.assign(word=np.where(valid, word, "invalid"))
 
 
+# %% ../../nbs/90_report/verdicts.ipynb #d49a2fb2
 def plot_effects(found: Sequence[Effect], label: str, ax: Axes | None = None) -> Axes:
     """What each adversary does to a metric, over constraints from weak to strong, with 95 % intervals.
 
@@ -380,7 +403,25 @@ def plot_effects(found: Sequence[Effect], label: str, ax: Axes | None = None) ->
     return ax
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #b16261c7
+# %% ../../nbs/90_report/verdicts.ipynb #17579b55
+def _signed(value: float) -> str:
+    """Three significant digits with their sign, written out: +130, -0.00012."""
+    return np.format_float_positional(value, 3, unique=False, fractional=False, trim="-", sign=True)
+
+
+def _p_value(p: float) -> str:
+    """A p value of two digits, or that it is below 0.0001."""
+    return "p < 0.0001" if p < 1e-4 else f"p {p:.2g}"
+
+
+def _interaction_in_words(line: Any, label: str) -> str:
+    """A line of `interactions` as a sentence on the metric named `label`."""
+    interval = f"({_signed(line.low)} to {_signed(line.high)}; {_p_value(line.p_holm)} after Holm)"
+    told = line.invalid or f"its effect on {label} changes by {_signed(line.change)} {interval}"
+    return f"`{line.adversary}` with terms up to {line.constraint}: **{line.word}**, {told}."
+
+
+# %% ../../nbs/90_report/verdicts.ipynb #8d3e1e5b
 def write_interactions(records: Records, folder: Path | str) -> str:
     """`interactions.csv` of a crossed study, primary endpoints under its first protocol; returns it in Markdown.
 
@@ -407,13 +448,7 @@ def write_interactions(records: Records, folder: Path | str) -> str:
     return "\n\n".join(said)
 
 
-def _interaction_in_words(line: Any, label: str) -> str:
-    """A line of `interactions` as a sentence on the metric named `label`."""
-    interval = f"({line.low:+.3g} to {line.high:+.3g}; p {line.p_holm:.2g} after Holm)"
-    told = line.invalid or f"its effect on {label} changes by {line.change:+.3g} {interval}"
-    return f"`{line.adversary}` with terms up to {line.constraint}: **{line.word}**, {told}."
-
-
+# %% ../../nbs/90_report/verdicts.ipynb #64c7effc
 def draw_axes(records: Records) -> dict[str, Figure]:
     """`plot_effects` of the primary endpoints under the first protocol, where a study crosses two factors."""
     figures, protocol = {}, first_protocol(records)

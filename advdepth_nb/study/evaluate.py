@@ -31,7 +31,7 @@ from ..core.files import sole_writer, write_atomically, write_json
 __all__ = ["evaluate_model", "summaries", "by_metric", "evaluate_run"]
 
 
-# %% ../../nbs/85_study/evaluate.ipynb #e43ac156
+# %% ../../nbs/85_study/evaluate.ipynb #cd19cee1
 def evaluate_model(
     net: nn.Module,
     e: Experiment,
@@ -61,6 +61,7 @@ def evaluate_model(
     return pd.concat(tables, ignore_index=True)
 
 
+# %% ../../nbs/85_study/evaluate.ipynb #53975fb1
 def summaries(images: pd.DataFrame, system: str = "depth") -> pd.DataFrame:
     """The system's summary under every protocol of the records, with a column `protocol`.
 
@@ -77,6 +78,7 @@ def summaries(images: pd.DataFrame, system: str = "depth") -> pd.DataFrame:
     return pd.concat([part.assign(protocol=name) for name, part in zip(names, parts)], ignore_index=True)
 
 
+# %% ../../nbs/85_study/evaluate.ipynb #b8fd3cc5
 def by_metric(means: pd.DataFrame) -> pd.DataFrame:
     """The `summaries` of one run to be read: metrics down; protocols across, each whole and by its parts.
 

@@ -88,36 +88,53 @@ def _register_engine() -> str:
     return "kernel"
 
 
-# %% ../../nbs/85_study/notebooks.ipynb #67e1f88f
+# %% ../../nbs/85_study/notebooks.ipynb #e0466e30
+def _check_parameters(source: Path, parameters: Mapping[str, Any]) -> None:
+    """ValueError for a parameter that a template does not have; papermill would only warn and run the default."""
+    import papermill
+
+    if unknown := set(parameters) - set(papermill.inspect_notebook(str(source))):
+        raise ValueError(f"{source.name} has no parameter {', '.join(sorted(unknown))}")
+
+
+# %% ../../nbs/85_study/notebooks.ipynb #311275b4
+def _execute(source: Path, out: Path, parameters: Mapping[str, Any], kernel: Kernel) -> Path:
+    """Execute a template in a kernel, and give the notebook its name; a kernel in which one failed is closed."""
+    import papermill
+
+    part = out.with_suffix(".running.ipynb")
+    try:
+        papermill.execute_notebook(
+            str(source), str(part), dict(parameters), engine_name=_register_engine(), kernel_name="python3",
+            progress_bar=False, kernel=kernel,
+        )  # fmt: skip
+        os.replace(part, out)
+        return out
+    except BaseException:
+        kernel.close()
+        if part.exists():
+            os.replace(part, out.with_suffix(".failed.ipynb"))
+        raise
+
+
+# %% ../../nbs/85_study/notebooks.ipynb #d3e89a10
 def execute_notebook(name: str, out: Path, parameters: Mapping[str, Any], kernel: Kernel | None = None) -> Path:
     """Run a template with parameters to `out`, in `kernel` or in one of its own; `out` with .failed.ipynb if it fails.
 
     ValueError for a parameter that the template does not have.
     """
+    from nbclient.exceptions import DeadKernelError
+
     if kernel is None:
         with Kernel() as own:
             return execute_notebook(name, out, parameters, own)
-    import papermill
-
     source = template(name)
-    if unknown := set(parameters) - set(papermill.inspect_notebook(str(source))):
-        raise ValueError(f"{source.name} has no parameter {', '.join(sorted(unknown))}")
+    _check_parameters(source, parameters)
     out.parent.mkdir(parents=True, exist_ok=True)
-    part, failed = out.with_suffix(".running.ipynb"), out.with_suffix(".failed.ipynb")
-    for old in (out, failed):
+    for old in (out, failed := out.with_suffix(".failed.ipynb")):
         old.unlink(missing_ok=True)
-    for attempt in (1, 2):
-        try:
-            papermill.execute_notebook(
-                str(source), str(part), dict(parameters), engine_name=_register_engine(), kernel_name="python3",
-                progress_bar=False, kernel=kernel,
-            )  # fmt: skip
-            os.replace(part, out)
-            return out
-        except BaseException as error:
-            kernel.close()
-            if not (type(error).__name__ == "DeadKernelError" and attempt == 1):
-                if part.exists():
-                    os.replace(part, failed)
-                raise
-    raise AssertionError("unreachable")
+    try:
+        return _execute(source, out, parameters, kernel)
+    except DeadKernelError:
+        failed.unlink(missing_ok=True)
+        return _execute(source, out, parameters, kernel)

@@ -36,56 +36,147 @@ from ..training.loss_weights import weights_from_fractions
 from ..training.schedules import learning_rate_factor
 
 # %% auto #0
-__all__ = ["train_run", "train_planned", "prepare_run", "cost_of_a_step", "more_steps", "hold_out", "Part"]
+__all__ = ["Part", "hold_out", "prepare_run", "cost_of_a_step", "more_steps", "train_planned", "train_run"]
 
 
-# %% ../../nbs/85_study/train.ipynb #bb1148bf
-def train_run(
-    e: Experiment,
-    data: Path | str,  # a packed file
-    folder: Path | str,  # where checkpoint, history and weights go
-    seed: int = 0,
-    device: str = "auto",
-    init_from: Path | str = "",  # folder of the run whose weights this one begins from
-    threads: int = 0,  # 0: as many as torch finds
-    say: Callable[[float, str], None] | None = None,
-) -> dict[str, Any]:
-    """Train one experiment with one seed, without a plan: it is planned here, for `folder`; returns the budget.
+# %% ../../nbs/85_study/train.ipynb #ed618d98
+class Part(Subset):
+    """The images of a data set whose scenes are among `scenes`, or (`inside=False`) are not."""
 
-    Called again it goes on from the folder's checkpoint. Another experiment, seed, data or pretraining begins anew.
+    def __init__(self, data: Dataset, scenes: set[str], inside: bool) -> None:
+        super().__init__(data, [i for i, scene in enumerate(data.scenes) if (scene in scenes) is inside])
+        self.scenes, self.images = ([names[i] for i in self.indices] for names in (data.scenes, data.images))
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else the whole set says of itself: layout, palette."""
+        if name == "dataset" or name.startswith("__"):  # not there yet while a copy is being unpacked
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+
+# %% ../../nbs/85_study/train.ipynb #b5b12f77
+def hold_out(train: Dataset, e: Experiment, seed: int = 0) -> tuple[Dataset, Dataset | None]:
+    """The training set, and the fraction of its scenes that is kept from it to choose an epoch or to judge the run.
+
+    Scenes that judge are the same for every seed.
     """
-    check_precision(e.precision, pick_device(device))  # before anything is written
-    system = SYSTEMS[e.system]
-    known = {"name": str(data), "facts": data_facts(e, str(data)), "weights": weights_identity(e)}
-    init = weights_in(init_from) if init_from else ""
-    Run("", system.fitted(e, str(data)), seed, known, Path(folder), init).write()
-    return train_planned(folder, data, device, init_from, threads, say)
+    if e.select == "last" and e.eval_split == "test":
+        return train, None
+    scenes, seed = sorted(set(train.scenes)), 0 if e.eval_split == "validation" else seed
+    order = torch.randperm(len(scenes), generator=torch.Generator().manual_seed(seed)).tolist()
+    kept = {scenes[i] for i in order[: max(1, round(e.validation * len(scenes)))]}
+    if len(kept) == len(scenes):
+        raise ValueError(f"held-out scenes need at least two training scenes; this file has {len(scenes)}")
+    return Part(train, kept, False), Part(train, kept, True)
 
 
-def train_planned(
-    folder: Path | str,  # that of a planned run, with its `experiment.json`
-    data: Path | str,  # the packed file
-    device: str = "auto",
+# %% ../../nbs/85_study/train.ipynb #f19a6940
+def prepare_run(
+    e: Experiment,
+    train: Dataset,
+    seed: int = 0,
+    fabric: Fabric | None = None,
     init_from: Path | str = "",  # folder of the run whose weights this one begins from
-    threads: int = 0,  # 0: as many as torch finds
-    say: Callable[[float, str], None] | None = None,
+    longer: float = 1.0,  # than declared; the schedule is stretched with it
+    callbacks: Sequence[Callback] = (),
+) -> Training:
+    """Network, optimiser, schedule and discriminator of one row and seed; nothing has been stepped."""
+    system = SYSTEMS[e.system]
+    torch.manual_seed(seed)
+    net = system.network(e.without_pretraining() if init_from else e)
+    if init_from:
+        initialize_from(net, init_from)
+    groups = system.parameter_groups(e, net)
+    optimizer = torch.optim.Adam(groups, betas=e.betas, weight_decay=e.weight_decay, fused=True)
+    steps_per_epoch = max(1, len(train) // e.batch) * longer
+    rate = partial(learning_rate_factor, schedule=e.lr_schedule, step=e.lr_step, gamma=e.lr_gamma, epochs=e.epochs,
+                   warmup=e.lr_warmup)  # fmt: skip
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step / steps_per_epoch))
+    return Training(
+        system.batch_task(e, net), train, e.losses, optimizer, scheduler, system.adversary(e, seed),
+        e.discriminator_first, e.epochs * longer, e.batch, seed, e.workers, fabric, callbacks,
+    )  # fmt: skip
+
+
+# %% ../../nbs/85_study/train.ipynb #e3990e16
+def _held_out_error(error: Callable, net: nn.Module, held_out: Dataset, e: Experiment) -> float:
+    """A score in evaluation mode, after which training goes on."""
+    net.eval()
+    with torch.no_grad():
+        value = error(net, held_out, e)
+    net.train()
+    return value
+
+
+# %% ../../nbs/85_study/train.ipynb #9b241d5d
+def cost_of_a_step(e: Experiment, train: Dataset) -> float:
+    """Floating-point operations of one step at the row's batch, counted on a copy with one image or two, on the CPU."""
+    small = replace(e.without_pretraining(), batch=min(2, e.batch), workers=0)
+    with torch.random.fork_rng(devices=[]):
+        return step_flops(prepare_run(small, train)) * e.batch / small.batch
+
+
+def more_steps(e: Experiment, train: Dataset) -> float:
+    """How many times the declared steps a discriminator's operations would have bought; 1 without `match_compute`."""
+    if not e.match_compute:
+        return 1.0
+    played = replace(e, match_compute=False, losses={**e.losses, "adversarial": 1.0})
+    return cost_of_a_step(played, train) / cost_of_a_step(e, train)
+
+
+# %% ../../nbs/85_study/train.ipynb #8201c03c
+def _weights(run: Training, e: Experiment, folder: Path) -> Mapping[str, float]:
+    """The weights of the terms; those that stand for fractions of the gradient are found once and kept."""
+    path = folder / "weights.json"
+    if not e.grad_fractions:
+        return e.losses
+    if not path.exists():
+        write_json(path, weights_from_fractions(run, e.grad_fractions))
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+# %% ../../nbs/85_study/train.ipynb #ce56538e
+def _monitored_on(held_out: Dataset | None, data: Path | str, e: Experiment) -> list[dict[str, torch.Tensor]]:
+    """Images for the GAN monitor, unseen in training. Empty where the data has none: then GAN health is unknown."""
+    with open_hdf5(data) as file:
+        split = next((name for name in ("watch", "test") if name in file), None)
+    if held_out is None and split is None:
+        return []
+    unseen = held_out if held_out is not None else SYSTEMS[e.system].dataset(data, split, e)
+    return raw_batches(unseen, min(e.batch, len(unseen)))
+
+
+# %% ../../nbs/85_study/train.ipynb #9ae2e114
+def _write_gan_health(run: Training, monitor: GANMonitor, e: Experiment, folder: Path) -> None:
+    """`gan_health.json`: whether the run was a healthy GAN; `gan_health.png`: what it looked like."""
+    checks, fresh = monitor.frame(), fresh_accuracy(run, monitor.batches, steps=min(60, run.step))
+    write_gan_health(folder / "gan_health.json", gan_health(checks, e.adversary), fresh)
+    figure = panel(snapshot(run, monitor.batches[0]), checks, f"{e.row}: the discriminator, and what it saw")
+    write_atomically(folder / "gan_health.png", lambda p: figure.savefig(p, format="png", dpi=110))
+    plt.close(figure)
+
+
+# %% ../../nbs/85_study/train.ipynb #7a100f56
+def _budget(
+    fabric: Fabric, e: Experiment, run: Training | None = None, flops: float = 0.0, images: int = 0
 ) -> dict[str, Any]:
-    """Train what `experiment.json` says, going on from the folder's checkpoint if it is this run's; the budget."""
-    run = Run.read(folder)
-    e, system = run.experiment, SYSTEMS[run.experiment.system]
-    with sole_writer(run.folder, say and partial(say, 0.0)):
-        forget_peak()
-        torch.set_num_threads(threads or torch.get_num_threads())
-        check_precision(e.precision, accelerator := pick_device(device))
-        fabric = Fabric(accelerator=accelerator, devices=1, precision=e.precision)
-        train, held_out = hold_out(system.dataset(data, "train", e), e, run.seed)
-        if e.trained:
-            return _train(run, train, held_out, data, fabric, init_from, say)
-        save_model(system.network(e).fit(train), e, run.folder)
-        write_json(run.folder / "budget.json", budget := _budget(fabric, e, images=len(train)))
-        return budget
+    """What a run cost; rows may be compared only where these agree."""
+    cuda = fabric.device.type == "cuda"
+    name = torch.cuda.get_device_name(fabric.device) if cuda else platform.processor() or platform.machine()
+    peak = torch.cuda.max_memory_allocated(fabric.device) if cuda else peak_resident_bytes()
+    return {
+        "images": run.images if run else images, "generator_steps": run.step if run else 0,
+        "discriminator_steps": run.adversary.steps if run and run.adversary else 0,
+        "teraflops": round(flops * run.step / 1e12, 6) if run else 0.0,
+        "seconds": round(run.seconds, 2) if run else 0.0,
+        "peak_memory_mb": round(peak / 2**20), "effective_batch": e.batch,
+        "n_trials": max(1, round(sum(tried for term, tried in e.n_trials.items() if term in e.losses))),
+        "device": f"{fabric.device.type} ({name}, {torch.get_num_threads()} threads)",
+        "precision": fabric.strategy.precision.precision if run else "32-true",
+    }  # fmt: skip
 
 
+# %% ../../nbs/85_study/train.ipynb #cfb0e3cd
 def _train(
     planned: Run,
     train: Dataset,
@@ -123,134 +214,49 @@ def _train(
     return budget
 
 
-# %% ../../nbs/85_study/train.ipynb #9f4f4300
-def prepare_run(
-    e: Experiment,
-    train: Dataset,
-    seed: int = 0,
-    fabric: Fabric | None = None,
+# %% ../../nbs/85_study/train.ipynb #42d87845
+def train_planned(
+    folder: Path | str,  # that of a planned run, with its `experiment.json`
+    data: Path | str,  # the packed file
+    device: str = "auto",
     init_from: Path | str = "",  # folder of the run whose weights this one begins from
-    longer: float = 1.0,  # than declared; the schedule is stretched with it
-    callbacks: Sequence[Callback] = (),
-) -> Training:
-    """Network, optimiser, schedule and discriminator of one row and seed; nothing has been stepped."""
-    system = SYSTEMS[e.system]
-    torch.manual_seed(seed)
-    net = system.network(e.without_pretraining() if init_from else e)
-    if init_from:
-        initialize_from(net, init_from)
-    groups = system.parameter_groups(e, net)
-    optimizer = torch.optim.Adam(groups, betas=e.betas, weight_decay=e.weight_decay, fused=True)
-    steps_per_epoch = max(1, len(train) // e.batch) * longer
-    rate = partial(learning_rate_factor, schedule=e.lr_schedule, step=e.lr_step, gamma=e.lr_gamma, epochs=e.epochs,
-                   warmup=e.lr_warmup)  # fmt: skip
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step / steps_per_epoch))
-    return Training(
-        system.batch_task(e, net), train, e.losses, optimizer, scheduler, system.adversary(e, seed),
-        e.discriminator_first, e.epochs * longer, e.batch, seed, e.workers, fabric, callbacks,
-    )  # fmt: skip
-
-
-def _held_out_error(error: Callable, net: nn.Module, held_out: Dataset, e: Experiment) -> float:
-    """A score in evaluation mode, after which training goes on."""
-    net.eval()
-    with torch.no_grad():
-        value = error(net, held_out, e)
-    net.train()
-    return value
-
-
-# %% ../../nbs/85_study/train.ipynb #9b241d5d
-def cost_of_a_step(e: Experiment, train: Dataset) -> float:
-    """Floating-point operations of one step at the row's batch, counted on a copy with one image or two, on the CPU."""
-    small = replace(e.without_pretraining(), batch=min(2, e.batch), workers=0)
-    with torch.random.fork_rng(devices=[]):
-        return step_flops(prepare_run(small, train)) * e.batch / small.batch
-
-
-def more_steps(e: Experiment, train: Dataset) -> float:
-    """How many times the declared steps a discriminator's operations would have bought; 1 without `match_compute`."""
-    if not e.match_compute:
-        return 1.0
-    played = replace(e, match_compute=False, losses={**e.losses, "adversarial": 1.0})
-    return cost_of_a_step(played, train) / cost_of_a_step(e, train)
-
-
-# %% ../../nbs/85_study/train.ipynb #d2d3f4ee
-def _weights(run: Training, e: Experiment, folder: Path) -> Mapping[str, float]:
-    """The weights of the terms; those that stand for fractions of the gradient are found before the first step, and kept for a resume."""
-    path = folder / "weights.json"
-    if not e.grad_fractions:
-        return e.losses
-    if not path.exists():
-        write_json(path, weights_from_fractions(run, e.grad_fractions))
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _monitored_on(held_out: Dataset | None, data: Path | str, e: Experiment) -> list[dict[str, torch.Tensor]]:
-    """Images for the GAN monitor, unseen in training. Empty where the data has none: then GAN health is unknown."""
-    with open_hdf5(data) as file:
-        split = next((name for name in ("watch", "test") if name in file), None)
-    if held_out is None and split is None:
-        return []
-    unseen = held_out if held_out is not None else SYSTEMS[e.system].dataset(data, split, e)
-    return raw_batches(unseen, min(e.batch, len(unseen)))
-
-
-def _write_gan_health(run: Training, monitor: GANMonitor, e: Experiment, folder: Path) -> None:
-    """`gan_health.json`: whether the run was a healthy GAN; `gan_health.png`: what it looked like."""
-    checks, fresh = monitor.frame(), fresh_accuracy(run, monitor.batches, steps=min(60, run.step))
-    write_gan_health(folder / "gan_health.json", gan_health(checks, e.adversary), fresh)
-    figure = panel(snapshot(run, monitor.batches[0]), checks, f"{e.row}: the discriminator, and what it saw")
-    write_atomically(folder / "gan_health.png", lambda p: figure.savefig(p, format="png", dpi=110))
-    plt.close(figure)
-
-
-# %% ../../nbs/85_study/train.ipynb #7a100f56
-def _budget(
-    fabric: Fabric, e: Experiment, run: Training | None = None, flops: float = 0.0, images: int = 0
+    threads: int = 0,  # 0: as many as torch finds
+    say: Callable[[float, str], None] | None = None,
 ) -> dict[str, Any]:
-    """What a run cost; rows may be compared only where these agree."""
-    cuda = fabric.device.type == "cuda"
-    name = torch.cuda.get_device_name(fabric.device) if cuda else platform.processor() or platform.machine()
-    peak = torch.cuda.max_memory_allocated(fabric.device) if cuda else peak_resident_bytes()
-    return {
-        "images": run.images if run else images, "generator_steps": run.step if run else 0,
-        "discriminator_steps": run.adversary.steps if run and run.adversary else 0,
-        "teraflops": round(flops * run.step / 1e12, 6) if run else 0.0,
-        "seconds": round(run.seconds, 2) if run else 0.0,
-        "peak_memory_mb": round(peak / 2**20), "effective_batch": e.batch,
-        "n_trials": max(1, round(sum(tried for term, tried in e.n_trials.items() if term in e.losses))),
-        "device": f"{fabric.device.type} ({name}, {torch.get_num_threads()} threads)",
-        "precision": fabric.strategy.precision.precision if run else "32-true",
-    }  # fmt: skip
+    """Train what `experiment.json` says, going on from the folder's checkpoint if it is this run's; the budget."""
+    run = Run.read(folder)
+    e, system = run.experiment, SYSTEMS[run.experiment.system]
+    with sole_writer(run.folder, say and partial(say, 0.0)):
+        forget_peak()
+        torch.set_num_threads(threads or torch.get_num_threads())
+        check_precision(e.precision, accelerator := pick_device(device))
+        fabric = Fabric(accelerator=accelerator, devices=1, precision=e.precision)
+        train, held_out = hold_out(system.dataset(data, "train", e), e, run.seed)
+        if e.trained:
+            return _train(run, train, held_out, data, fabric, init_from, say)
+        save_model(system.network(e).fit(train), e, run.folder)
+        write_json(run.folder / "budget.json", budget := _budget(fabric, e, images=len(train)))
+        return budget
 
 
-# %% ../../nbs/85_study/train.ipynb #306cf086
-def hold_out(train: Dataset, e: Experiment, seed: int = 0) -> tuple[Dataset, Dataset | None]:
-    """The training set, and the fraction of its scenes that is kept from it to choose an epoch or to judge the run.
+# %% ../../nbs/85_study/train.ipynb #72f117f6
+def train_run(
+    e: Experiment,
+    data: Path | str,  # a packed file
+    folder: Path | str,  # where checkpoint, history and weights go
+    seed: int = 0,
+    device: str = "auto",
+    init_from: Path | str = "",  # folder of the run whose weights this one begins from
+    threads: int = 0,  # 0: as many as torch finds
+    say: Callable[[float, str], None] | None = None,
+) -> dict[str, Any]:
+    """Train one experiment with one seed, without a plan: it is planned here, for `folder`; returns the budget.
 
-    Scenes that judge are the same for every seed.
+    Called again it goes on from the folder's checkpoint. Another experiment, seed, data or pretraining begins anew.
     """
-    if e.select == "last" and e.eval_split == "test":
-        return train, None
-    scenes, seed = sorted(set(train.scenes)), 0 if e.eval_split == "validation" else seed
-    order = torch.randperm(len(scenes), generator=torch.Generator().manual_seed(seed)).tolist()
-    kept = {scenes[i] for i in order[: max(1, round(e.validation * len(scenes)))]}
-    if len(kept) == len(scenes):
-        raise ValueError(f"held-out scenes need at least two training scenes; this file has {len(scenes)}")
-    return Part(train, kept, False), Part(train, kept, True)
-
-
-class Part(Subset):
-    """The images of a data set whose scenes are among `scenes`, or (`inside=False`) are not."""
-
-    def __init__(self, data: Dataset, scenes: set[str], inside: bool) -> None:
-        super().__init__(data, [i for i, scene in enumerate(data.scenes) if (scene in scenes) is inside])
-        self.scenes, self.images = ([names[i] for i in self.indices] for names in (data.scenes, data.images))
-
-    def __getattr__(self, name: str) -> Any:
-        """Whatever else the whole set says of itself: layout, palette."""
-        if name == "dataset" or name.startswith("__"):  # not there yet while a copy is being unpacked
-            raise AttributeError(name)
-        return getattr(self.dataset, name)
+    check_precision(e.precision, pick_device(device))  # before anything is written
+    system = SYSTEMS[e.system]
+    known = {"name": str(data), "facts": data_facts(e, str(data)), "weights": weights_identity(e)}
+    init = weights_in(init_from) if init_from else ""
+    Run("", system.fitted(e, str(data)), seed, known, Path(folder), init).write()
+    return train_planned(folder, data, device, init_from, threads, say)

@@ -84,7 +84,7 @@ def photographs(paths: Sequence[str | Path]) -> list[Path]:
     return found
 
 
-# %% ../../nbs/80_systems/predictor.ipynb #c9dbe753
+# %% ../../nbs/80_systems/predictor.ipynb #ea1a8c56
 def save_depth(
     depth: Tensor,  # (H,W) metres
     path: Path | str,
@@ -97,6 +97,11 @@ def _save_16_bits(
     codes: Tensor,  # (H,W) whole numbers; what does not fit into 16 bits becomes 0
     path: Path | str,
 ) -> Path:
+    if missing := int(codes.isnan().sum()):
+        raise ValueError(
+            f"{path}: the prediction is NaN in {missing} of {codes.numel()} pixels, and is not written; look at the "
+            "weights and at the photograph"
+        )
     fit = torch.where((codes > 0) & (codes <= 65535), codes, torch.zeros_like(codes))
     return save_picture(fit.to(torch.int32).numpy().astype(np.uint16), path)
 
