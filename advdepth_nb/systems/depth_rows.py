@@ -256,7 +256,7 @@ def _constrained(constraint: str, adversary: str) -> Row:
     return row
 
 
-# %% ../../nbs/80_systems/depth_rows.ipynb #e271c244
+# %% ../../nbs/80_systems/depth_rows.ipynb #6cf4c51b
 DEPTH_STUDIES: dict[str, Study] = {
     "table1": Study(
         "depth", "report", "rooms",
@@ -272,8 +272,8 @@ DEPTH_STUDIES: dict[str, Study] = {
             "The discriminator sees predictions that were rounded and given noise as measured depth is (`requantize`), "
             "which the text of Mehrzadeh et al. 2019 does not mention; without it, smoothness alone tells them apart."
         )},
-        published_note="Rows marked [published] are printed in Mehrzadeh et al. 2019, on NYU Depth v2 (their own and Hu "
-        "et al.'s with SENet-154).",
+        published_note="Rows marked [published] are printed in Mehrzadeh et al. 2019, on NYU Depth v2 (their own and "
+        "Hu et al.'s with SENet-154).",
     ),
     "weights": Study(
         "depth", "report", "rooms", references={}, pretraining={"pretrain": pretrain_held_out},

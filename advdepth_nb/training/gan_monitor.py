@@ -198,9 +198,9 @@ def held_out_accuracy(
     return {"real": float(real), "fake": float(fake)}
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #2dd49a70
+# %% ../../nbs/60_training/gan_monitor.ipynb #f9052930
 class GANMonitor(History):
-    """A row per check: held-out accuracy of `real` and `fake`, the adversarial gradient's `grad_fraction` and `ratio`."""
+    """A row per check: held-out accuracy on `real` and `fake`, adversarial `grad_fraction` and `ratio`."""
 
     checks = 8  # in a run, unless `every` says otherwise
 
