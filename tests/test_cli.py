@@ -57,7 +57,7 @@ from advdepth_nb.systems.catalog import SYSTEMS
         (["predict", "a.jpg", "-o", "out", "--focal", "-7", "--baseline", "1"], "focal must be above 0, in pixels"),
         (["predict", "a.jpg", "-o", "out", "--focal", "7", "--baseline", "nan"], "baseline must be above 0, in metres"),
         (["data", "info", "nowhere", "--kind", "mono"], "unknown kind 'mono'; known: depth, stereo, pairs"),
-        (["data", "info", ".", "--task", "paint"], "unknown task 'paint'; known: colour, segment"),
+        (["data", "info", ".", "--task", "paint"], "unknown task 'paint'; known: colorize, segment"),
         (["data", "info", "nowhere", "--kind", "stereo"], "nowhere does not exist"),
         (["report", "nowhere", "--data", "x.h5"], "holds no runs"),
         (["data", "pack", "nowhere", "-o", "x.h5"], "nowhere"),
@@ -128,7 +128,7 @@ def test_predict_takes_files_and_folders(monkeypatch, capsys, tmp_path, model):
     out = tmp_path / "out"
     code, told, error = run(monkeypatch, capsys, "predict", tmp_path / "photos", "-o", out, "--model", model)
     assert code == 0, error
-    assert sorted(p.name for p in out.iterdir()) == ["a_colour.png", "a_depth.png", "b_colour.png", "b_depth.png"]
+    assert sorted(p.name for p in out.iterdir()) == ["a_color.png", "a_depth.png", "b_color.png", "b_depth.png"]
     depth = Image.open(out / "a_depth.png")
     assert depth.size == (80, 60) and np.asarray(depth).dtype == np.uint16
     assert told.count("->") == 2
@@ -143,7 +143,7 @@ def test_predict_disparity_and_with_a_rig_depth(monkeypatch, capsys, tmp_path, p
     model, out = saved(tmp_path, "baseline", "stereo"), tmp_path / "out"
     code, told, error = run(monkeypatch, capsys, "predict", photograph, "-o", out, "--model", model)
     assert code == 0 and "photo_disparity.png" in told, error
-    assert sorted(p.name for p in out.iterdir()) == ["photo_colour.png", "photo_disparity.png"]
+    assert sorted(p.name for p in out.iterdir()) == ["photo_color.png", "photo_disparity.png"]
     disparity = decode_kitti(read_values(out / "photo_disparity.png", 16))
     assert disparity.shape == (90, 160) and abs(disparity.mean() / 160 - 0.15) < 0.05  # as the network begins
     words = ["--model", model, "--focal", 140, "--baseline", 0.5]
@@ -151,7 +151,7 @@ def test_predict_disparity_and_with_a_rig_depth(monkeypatch, capsys, tmp_path, p
     assert code == 0 and "photo_depth.png" in told, error
     depth = read_values(out / "photo_depth.png", 16) / 1000
     assert np.allclose(depth * disparity, 140 * 0.5, rtol=1e-3)
-    assert Image.open(out / "photo_colour.png").size == (160, 90)
+    assert Image.open(out / "photo_color.png").size == (160, 90)
 
 
 def test_what_a_disparity_file_cannot_say_is_said(monkeypatch, capsys, tmp_path):
@@ -165,10 +165,10 @@ def test_what_a_disparity_file_cannot_say_is_said(monkeypatch, capsys, tmp_path)
 @pytest.mark.parametrize(
     "row, name",
     [
-        ("colour_l1_cgan", "colour"),
+        ("colorize_l1_cgan", "colorize"),
         ("segment_l1_cgan", "segment"),
         ("segment_cross_entropy", "segment"),
-        ("colour_grayscale_copy", "colour"),
+        ("colorize_grayscale_copy", "colorize"),
     ],
 )
 def test_predict_pictures(monkeypatch, capsys, tmp_path, photograph, row, name):
@@ -177,18 +177,18 @@ def test_predict_pictures(monkeypatch, capsys, tmp_path, photograph, row, name):
     assert code == 0 and [p.name for p in out.iterdir()] == [f"photo_{name}.png"], error
     picture = Image.open(out / f"photo_{name}.png")
     assert picture.size == (160, 90) and picture.mode == "RGB"
-    colours = {c for _, c in picture.getcolors(1 << 24)}
+    colors = {c for _, c in picture.getcolors(1 << 24)}
     if row == "segment_cross_entropy":
-        assert colours <= {*PALETTES["field"].values()}
-    if row == "colour_grayscale_copy":
-        assert all(r == g == b for r, g, b in colours)  # a coloured photograph was made grey
+        assert colors <= {*PALETTES["field"].values()}
+    if row == "colorize_grayscale_copy":
+        assert all(r == g == b for r, g, b in colors)  # a colored photograph was made grey
     before = (out / f"photo_{name}.png").read_bytes()
     run(monkeypatch, capsys, "predict", photograph, "-o", out, "--model", model)
     assert (out / f"photo_{name}.png").read_bytes() == before  # the noise is drawn from one seed
 
 
 @pytest.mark.parametrize(
-    "row, study, system", [("baseline", "table1", "depth"), ("colour_l1", "translate", "translation")]
+    "row, study, system", [("baseline", "table1", "depth"), ("colorize_l1", "translate", "translation")]
 )
 def test_a_rig_is_for_stereo_runs(monkeypatch, capsys, tmp_path, photograph, row, study, system):
     words = ["--model", saved(tmp_path, row, study), "--focal", 140, "--baseline", 0.5]
@@ -334,9 +334,9 @@ def test_pairs_are_found_for_a_task(monkeypatch, capsys, tmp_path):
         code, told, error = run(monkeypatch, capsys, "data", "info", path, "--task", "segment")
         assert code == 0 and "task segment, input photograph; class fractions: #" in told, error
         assert "first pair 0, train" in told
-    code, told, error = run(monkeypatch, capsys, "data", "info", "s.h5", "--task", "colour")  # its photographs
-    assert code == 0 and "8x12, task colour" in told, error
-    code, told, error = run(monkeypatch, capsys, "data", "info", root / "A", "--task", "colour")
+    code, told, error = run(monkeypatch, capsys, "data", "info", "s.h5", "--task", "colorize")  # its photographs
+    assert code == 0 and "8x12, task colorize" in told, error
+    code, told, error = run(monkeypatch, capsys, "data", "info", root / "A", "--task", "colorize")
     assert code == 0 and "photographs: 6 pairs" in told and "input grayscale made from the target" in told, error
 
 
@@ -344,12 +344,12 @@ def test_a_world_serves_as_pairs_as_it_is(monkeypatch, capsys, tmp_path):
     root = kitti(tmp_path / "kitti")
     monkeypatch.chdir(tmp_path)
     run(monkeypatch, capsys, "data", "pack", root, "-o", "k.h5")
-    words = ["k.h5", "--kind", "pairs", "--task", "colour"]
+    words = ["k.h5", "--kind", "pairs", "--task", "colorize"]
     code, told, error = run(monkeypatch, capsys, "data", "info", *words)
-    assert code == 0 and "KITTI 2015: 2 pairs of pictures at k.h5" in told and "12x40, task colour" in told, error
+    assert code == 0 and "KITTI 2015: 2 pairs of pictures at k.h5" in told and "12x40, task colorize" in told, error
     code, _, error = run(monkeypatch, capsys, "data", "pack", *words, "-o", "again.h5")
     assert code == 2 and "k.h5 is packed already" in error
-    code, _, error = run(monkeypatch, capsys, "data", "info", "k.h5", "--task", "colour")
+    code, _, error = run(monkeypatch, capsys, "data", "info", "k.h5", "--task", "colorize")
     assert code == 2 and "--task is for pairs of pictures, but k.h5 holds KITTI 2015; say --kind pairs" in error
 
 
@@ -363,15 +363,15 @@ def test_what_does_not_fit_the_kind_is_one_sentence(monkeypatch, capsys, tmp_pat
     for words, sentence in [
         ([stereo, "--raw"], "--raw is for frames with depth, but"),
         ([stereo, "--kind", "stereo", "--splits", "s.mat"], "--splits is for frames with depth, but --kind stereo was"),
-        ([stereo, "--task", "colour"], "kitti holds KITTI 2015; say --kind pairs"),
+        ([stereo, "--task", "colorize"], "kitti holds KITTI 2015; say --kind pairs"),
         ([stereo, "--kind", "depth"], "kitti holds no known layout: looked for *.mat"),
-        ([stereo, "--kind", "pairs"], "say --task colour or --task segment"),
+        ([stereo, "--kind", "pairs"], "say --task colorize or --task segment"),
         ([pairs, "--kind", "stereo"], "plants holds no stereo pairs of a known layout: looked for MPI Sintel"),
         ([pairs, "--task", "segment", "--raw"], "--raw is for frames with depth, but"),
         ([pairs / "A", "--task", "segment"], "holds photographs, but the task 'segment' needs their classes too"),
-        ([pairs], "pairs: with --task colour or --task segment folders A/ and B/"),
+        ([pairs], "pairs: with --task colorize or --task segment folders A/ and B/"),
         (["empty"], "empty holds no known layout: looked for depth: *.mat"),
-        (["empty", "--task", "colour"], "pairs: A/ and B/, images/ and masks/"),
+        (["empty", "--task", "colorize"], "pairs: A/ and B/, images/ and masks/"),
         ([broken], "left/1.png has no right view"),
     ]:
         code, _, error = run(monkeypatch, capsys, "data", verb[0], *words, *verb[1:])

@@ -96,7 +96,7 @@ def test_hu_truncated_picture(tmp_path, name):
     refused(lambda: source[1], "nyu2_test.csv, line 2", name, "cannot be read")
 
 
-def test_hu_colour_and_depth_swapped_or_of_different_size(tmp_path):
+def test_hu_color_and_depth_swapped_or_of_different_size(tmp_path):
     root = hu(tmp_path)
     listing = root / "data/nyu2_test.csv"
     rows = [row.split(",") for row in listing.read_text().split()]
@@ -276,7 +276,7 @@ def test_raw_two_folders_of_one_name(tmp_path):
     refused(lambda: open_source(tmp_path), "a/den/rgb_1.png and ", "b/den/rgb_1.png", "den/1 is listed twice")
 
 
-def test_raw_depth_of_eight_bits_or_in_colour(tmp_path):
+def test_raw_depth_of_eight_bits_or_in_color(tmp_path):
     image, _ = frame()
     Image.fromarray(image).save(tmp_path / "rgb_1.png")
     Image.fromarray(image[..., 0]).save(tmp_path / "depth_1.png")

@@ -56,7 +56,7 @@ def test_val_is_left_out_where_test_exists(tmp_path):
     assert [r.split for r in open_pairs(tmp_path, "segment", "field").records] == ["train", "test"]
     for name in ("holiday/train/a.png", "holiday/val/b.png", "holiday/test/c.png"):
         write(tmp_path / name, photo())
-    assert [(r.split, r.name) for r in open_pairs(tmp_path / "holiday", "colour").records] == [
+    assert [(r.split, r.name) for r in open_pairs(tmp_path / "holiday", "colorize").records] == [
         ("test", "test/c"), ("train", "train/a")
     ]  # fmt: skip
 
@@ -69,7 +69,7 @@ def test_side_by_side(tmp_path):
     assert [r.split for r in source.records] == ["train"] * 4 + ["test"]
     assert all(np.array_equal(pair.labels, classes(i, 16, 16)) for i, pair in enumerate(source))
     assert all(np.array_equal(pair.input, photo(i, 16, 16)) for i, pair in enumerate(source))
-    assert open_pairs(tmp_path, "colour", layout="photographs")[0].target.shape == (16, 32, 3)  # overruled
+    assert open_pairs(tmp_path, "colorize", layout="photographs")[0].target.shape == (16, 32, 3)  # overruled
     write(tmp_path / "odd.png", photo(9, 16, 16))
     said = message(lambda: open_pairs(tmp_path, "segment", palette="field"))
     assert "odd.png is not twice as wide as high" in said and "5 pictures" in said
@@ -78,7 +78,7 @@ def test_side_by_side(tmp_path):
 def test_a_few_panoramas_are_photographs(tmp_path):
     for i in range(5):
         write(tmp_path / f"{i}.png", photo(i, 16, 32 if i == 0 else 20))
-    source = open_pairs(tmp_path, "colour")
+    source = open_pairs(tmp_path, "colorize")
     assert source.layout == "photographs" and source[0].target.shape == (16, 32, 3)
 
 
@@ -92,7 +92,7 @@ def test_masks_of_every_kind(tmp_path, kind):
         picture = Image.fromarray(labels * (255 if kind in ("black_white", "one_bit") else 1))
         if kind == "palette":
             picture = picture.convert("P")
-            picture.putpalette([c for colour in PALETTES["field"].values() for c in colour])
+            picture.putpalette([c for color in PALETTES["field"].values() for c in color])
         picture.convert("1").save(path) if kind == "one_bit" else picture.save(path)
     four = kind in ("numbers", "palette")
     source = open_pairs(tmp_path, "segment", palette="field" if four else None, test_every=0)
@@ -107,24 +107,24 @@ def test_masks_of_every_kind(tmp_path, kind):
         ({"A/x.png": photo(), "B/y.png": photo()}, "segment", {}, ["no partner", "2 such files"]),
         ({"A/x.png": photo(), "A/x.jpg": photo(), "B/x.png": photo()}, "segment", {}, ["have one name", "remove"]),
         ({"A/x.png": photo(0, 8, 8), "B/x.png": painted(classes())}, "segment", {}, ["is 8x8", "is 16x24", "resize"]),
-        ({"A/x.png": photo(), "B/x.png": photo(1)}, "segment", {}, ["B/x.png", "more than 16 colours", "palette"]),
-        ({"A/x.png": photo(), "B/x.png": photo(1)}, "segment", {"palette": "field"}, ["colour of no class", "palette"]),
-        ({"A/x.png": photo(), "B/x.png": photo(1)}, "colour", {}, ["A/x.png is in colour", "segment"]),
-        ({"A/x.png": photo()[..., 0], "B/x.png": photo()[..., 0]}, "colour", {}, ["B/x.png carries no colour"]),
-        ({"old.png": photo()[..., 0]}, "colour", {}, ["old.png carries no colour", "coloured original"]),
+        ({"A/x.png": photo(), "B/x.png": photo(1)}, "segment", {}, ["B/x.png", "more than 16 colors", "palette"]),
+        ({"A/x.png": photo(), "B/x.png": photo(1)}, "segment", {"palette": "field"}, ["color of no class", "palette"]),
+        ({"A/x.png": photo(), "B/x.png": photo(1)}, "colorize", {}, ["A/x.png is in color", "segment"]),
+        ({"A/x.png": photo()[..., 0], "B/x.png": photo()[..., 0]}, "colorize", {}, ["B/x.png carries no color"]),
+        ({"old.png": photo()[..., 0]}, "colorize", {}, ["old.png carries no color", "colored original"]),
         ({"x.png": photo()}, "segment", {}, ["holds photographs", "masks/"]),
         ({"images/x.png": photo(), "masks/x.png": classes() + 3}, "segment", {"palette": "field"},
          ["masks/x.png holds the value 6", "0 to 3"]),
         ({"images/x.png": photo(), "masks/x.png": photo()}, "segment", {}, ["masks/x.png has three channels"]),
         ({"images/x.png": photo(), "masks/x.png": photo()[..., 0]}, "segment", {}, ["neither black nor white"]),
         ({"images/x.png": photo(), "masks/x.png": classes().astype(np.uint16) * 300}, "segment", {}, ["mode I"]),
-        ({"notes/x.csv": None}, "colour", {}, ["holds no pictures"]),
-        ({"A/x.csv": None, "B/x.csv": None}, "colour", {}, ["holds no pictures"]),
-        ({"x.png": b"nothing"}, "colour", {}, ["x.png cannot be read as a picture"]),
-        ({"x.png": photo()}, "colours", {}, ["'colour' or 'segment'"]),
-        ({"x.png": photo()}, "colour", {"palette": "field"}, ["palette belongs to the task 'segment'"]),
-        ({"x.png": photo()}, "colour", {"layout": "pix2pix"}, ["side_by_side", "not 'pix2pix'"]),
-        ({"x.png": photo()}, "colour", {"test_every": 1}, ["test_every is 1"]),
+        ({"notes/x.csv": None}, "colorize", {}, ["holds no pictures"]),
+        ({"A/x.csv": None, "B/x.csv": None}, "colorize", {}, ["holds no pictures"]),
+        ({"x.png": b"nothing"}, "colorize", {}, ["x.png cannot be read as a picture"]),
+        ({"x.png": photo()}, "colors", {}, ["'colorize' or 'segment'"]),
+        ({"x.png": photo()}, "colorize", {"palette": "field"}, ["palette belongs to the task 'segment'"]),
+        ({"x.png": photo()}, "colorize", {"layout": "pix2pix"}, ["side_by_side", "not 'pix2pix'"]),
+        ({"x.png": photo()}, "colorize", {"test_every": 1}, ["test_every is 1"]),
     ],
     ids=lambda v: "-".join(v) if isinstance(v, dict) else None,
 )  # fmt: skip
@@ -154,16 +154,16 @@ def test_what_a_perfect_network_says_is_scored_perfect(tmp_path):
     packed = pack_pairs(tmp_path, tmp_path / "p.h5", None, "segment", "field", test_every=0, progress=False)
     data = PackedPairs(packed)
     batch = data.batch([0, 1, 2])
-    output = to_network(batch["target"]) * 0.93 + 0.04  # a little off every colour
+    output = to_network(batch["target"]) * 0.93 + 0.04  # a little off every color
     scores = score_images(from_network(output), batch, IMAGE_PROTOCOLS["segment"], data.palette)
     assert (scores["iou"] == 1).all() and (scores["mse"] > 0).all() and scores["n_valid"].tolist() == [384] * 3
-    data = PackedPairs(packed, task="colour")
+    data = PackedPairs(packed, task="colorize")
     batch = data.batch([0, 1, 2])
     lightness, chroma = lightness_to_network(batch["input"]), chroma_to_network(batch["target"])
-    scores = score_images(lab_from_network(lightness, chroma), batch, IMAGE_PROTOCOLS["colour"])
-    assert (scores["psnr"] > 45).all() and (scores["ssim"] > 0.999).all() and (scores["colour_distance"] < 0.5).all()
-    grey = score_images(batch["input"].expand(-1, 3, -1, -1), batch, IMAGE_PROTOCOLS["colour"])
-    assert (grey["colour_distance"] > 20).all()
+    scores = score_images(lab_from_network(lightness, chroma), batch, IMAGE_PROTOCOLS["colorize"])
+    assert (scores["psnr"] > 45).all() and (scores["ssim"] > 0.999).all() and (scores["color_distance"] < 0.5).all()
+    grey = score_images(batch["input"].expand(-1, 3, -1, -1), batch, IMAGE_PROTOCOLS["colorize"])
+    assert (grey["color_distance"] > 20).all()
 
 
 def test_packed_worlds_need_no_second_file(tmp_path):
@@ -180,16 +180,16 @@ def test_packed_worlds_need_no_second_file(tmp_path):
     item = data[3]
     assert np.array_equal(item["labels"][0], classes(3)) and np.array_equal(item["input"].permute(1, 2, 0), photo(3))
     assert torch.equal(decode(item["target"], data.palette), item["labels"])
-    colour = PackedPairs(stereo, "test", "colour")[1]
-    assert torch.equal(colour["input"], gray_of(colour["target"]))
-    assert np.array_equal(colour["target"].permute(1, 2, 0), photo(5))
-    del data, item, colour  # the file is open as long as a data set is
+    color = PackedPairs(stereo, "test", "colorize")[1]
+    assert torch.equal(color["input"], gray_of(color["target"]))
+    assert np.array_equal(color["target"].permute(1, 2, 0), photo(5))
+    del data, item, color  # the file is open as long as a data set is
     with h5py.File(stereo, "a") as file:
         file.attrs["classes"] = json.dumps(["road", "car"])
     assert "holds the classes road, car" in message(lambda: PackedPairs(stereo, "train", "segment"))
 
 
-def test_rooms_can_be_coloured_and_have_no_classes(tmp_path):
+def test_rooms_can_be_colored_and_have_no_classes(tmp_path):
     rooms = pack_rooms(tmp_path / "rooms.h5", 1, 1, 1, train_size=(24, 32), test_size=(24, 32), progress=False)
     item = PackedPairs(rooms, "test")[0]
     assert item["input"].shape == (1, 24, 32) and item["target"].shape == (3, 24, 32)
@@ -201,7 +201,7 @@ def test_a_rendered_field_serves_both_tasks(tmp_path):
     data = PackedPairs(packed, "train", "segment")
     found = torch.cat([data[i]["labels"].flatten() for i in range(2)]).bincount(minlength=4)
     assert data.classes == ("sky", "soil", "stalk", "leaf") and (found > 0).all()
-    assert PackedPairs(packed, "test", "colour")[0]["input"].shape == (1, 64, 128)
+    assert PackedPairs(packed, "test", "colorize")[0]["input"].shape == (1, 64, 128)
 
 
 def _pack_slowly(source: Path, out: Path) -> None:
@@ -209,7 +209,7 @@ def _pack_slowly(source: Path, out: Path) -> None:
 
     fitted = module._fitted
     module._fitted = lambda *args, **kwargs: (time.sleep(0.05), fitted(*args, **kwargs))[1]
-    pack_pairs(source, out, (8, 8), "colour", progress=False)
+    pack_pairs(source, out, (8, 8), "colorize", progress=False)
 
 
 def test_a_killed_packing_leaves_nothing_under_the_name(tmp_path):
@@ -224,13 +224,13 @@ def test_a_killed_packing_leaves_nothing_under_the_name(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert list(tmp_path.glob(".p.h5.*.part")) and not out.exists()
-    assert len(PackedPairs(pack_pairs(tmp_path / "photos", out, (8, 8), "colour", progress=False))) == 48
+    assert len(PackedPairs(pack_pairs(tmp_path / "photos", out, (8, 8), "colorize", progress=False))) == 48
 
 
 def test_a_damaged_file_is_named(tmp_path):
     for i in range(3):
         write(tmp_path / f"photos/{i}.png", photo(i, 64, 64))
-    packed = pack_pairs(tmp_path / "photos", tmp_path / "p.h5", None, "colour", test_every=0, progress=False)
+    packed = pack_pairs(tmp_path / "photos", tmp_path / "p.h5", None, "colorize", test_every=0, progress=False)
     assert "has no test split" in message(lambda: PackedPairs(packed, "test"))
     content = bytearray(packed.read_bytes())
     with h5py.File(packed) as file:
@@ -253,7 +253,7 @@ def test_packed_files_of_a_newer_and_of_an_older_format(tmp_path):
         write(tmp_path / f"photos/{i}.png", photo(i, 24, 32))
     sizes = {"train_size": (24, 32), "test_size": (24, 32), "progress": False}
     files = {
-        "pairs": (pack_pairs(tmp_path / "photos", tmp_path / "p.h5", None, "colour", test_every=0, progress=False),
+        "pairs": (pack_pairs(tmp_path / "photos", tmp_path / "p.h5", None, "colorize", test_every=0, progress=False),
                   [PackedPairs]),
         "depth": (pack_rooms(tmp_path / "d.h5", 1, 1, 1, **sizes), [PackedDepth, open_source, PackedPairs]),
         "stereo": (pack_fields(tmp_path / "s.h5", 1, 1, 1, **sizes, world="room"), [PackedStereo, open_stereo]),
@@ -298,4 +298,4 @@ def test_field_photographs_with_panicles(real_data, tmp_path):
     tiled = PackedPairs(pack_pairs(source, tmp_path / "tiles.h5", (128, 128), tiles=4, progress=False))
     assert len(tiled) == 320 and len(set(tiled.scenes)) == 20 and tiled.scenes_known
     assert set(tiled.scenes).isdisjoint(test.images)
-    assert PackedPairs(packed, "test", "colour")[0]["input"].shape == (1, 256, 256)
+    assert PackedPairs(packed, "test", "colorize")[0]["input"].shape == (1, 256, 256)

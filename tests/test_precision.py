@@ -38,7 +38,7 @@ TINY = {
 ROWS = {  # system -> its study, a row without and one with a discriminator, the latter's gradient fractions
     "depth": ("table1", "baseline", "adv", {"surface_normal": 0.2, "adversarial": 0.3}),
     "stereo": ("stereo", "baseline", "full", {"consistency": 0.2, "adversarial": 0.3}),
-    "translation": ("translate", "colour_l1", "colour_l1_gan", {"adversarial": 0.3}),
+    "translation": ("translate", "colorize_l1", "colorize_l1_gan", {"adversarial": 0.3}),
 }
 KINDS = {  # settings of the discriminator that make an adversarial row into this kind
     "adversarial": {},

@@ -72,7 +72,7 @@ def lay(folder, form, depths, names):
         case "png beside pictures":
             for depth, name in zip(depths, names):
                 millimetres(depth).save(folder / f"{name}_colors_depth.png")
-                Image.new("RGB", (8, 6)).save(folder / f"{name}_colors_colour.png")
+                Image.new("RGB", (8, 6)).save(folder / f"{name}_colors_color.png")
         case "one npy":
             np.save(folder / "all.npy", depths)
         case "one npy, by path":
@@ -350,7 +350,7 @@ def bad(folder, names, depths):
         "one missing": (lambda: all_but(names[0]), {}, "1 of 3 images have no prediction: 00000; predict them too"),
         "one twice": (twice, {}, "are predictions of one image"),
         "five axes": (lambda: one("p.npy", depths[:, None, None]), {}, "but (N, height, width) is expected"),
-        "colours": (lambda: one("p.npy", np.stack([depths] * 3, 3)), {}, "but (N, height, width) is expected"),
+        "colors": (lambda: one("p.npy", np.stack([depths] * 3, 3)), {}, "but (N, height, width) is expected"),
         "complex": (lambda: one("p.npy", depths * 1j), {}, "p.npy, map 0 holds complex"),
         "NaN": (lambda: one("p.npy", nan), {}, "map 1 is not finite everywhere (1 pixels)"),
         "transposed": (lambda: one("p.npy", depths.transpose(0, 2, 1)), {}, "height and width have changed places"),

@@ -112,7 +112,7 @@ def test_broken_pfm(tmp_path):
     for data, word in [
         (whole[:-9], "truncated"),
         (whole + b"more", "truncated or damaged"),
-        (b"PF" + whole[2:], "colour PFM"),
+        (b"PF" + whole[2:], "color PFM"),
         (b"P5" + whole[2:], "does not begin like a PFM"),
         (b"", "does not begin"),
     ]:

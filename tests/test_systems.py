@@ -32,7 +32,9 @@ def fields(worlds):
     """The packed field of the smallest scale, which stereo and translation share."""
     with mock.patch.dict(os.environ, ADVDEPTH_DATA=str(worlds)):
         packed = SYSTEMS["stereo"].data_file(experiment("full", "stereo", "smoke"), "fields")
-        assert SYSTEMS["translation"].data_file(experiment("colour_l1_cgan", "translate", "smoke"), "fields") == packed
+        assert (
+            SYSTEMS["translation"].data_file(experiment("colorize_l1_cgan", "translate", "smoke"), "fields") == packed
+        )
     return packed
 
 
@@ -53,7 +55,7 @@ def test_stopped_and_resumed_is_the_same_bit_for_bit(fields, tmp_path, study, ro
 
 
 @pytest.mark.parametrize(
-    "study, silent, loud", [("stereo", "baseline", "full"), ("translate", "colour_l1", "colour_l1_cgan")]
+    "study, silent, loud", [("stereo", "baseline", "full"), ("translate", "colorize_l1", "colorize_l1_cgan")]
 )
 def test_an_adversary_of_weight_zero_changes_nothing(fields, tmp_path, study, silent, loud):
     train_run(replace(experiment(silent, study, "smoke"), epochs=1), fields, tmp_path / "a", device="cpu")
@@ -66,7 +68,7 @@ def test_an_adversary_of_weight_zero_changes_nothing(fields, tmp_path, study, si
 
 
 @pytest.mark.parametrize(
-    "study, row, baseline", [("stereo", "full", "baseline"), ("translate", "colour_l1_cgan", "colour_l1")]
+    "study, row, baseline", [("stereo", "full", "baseline"), ("translate", "colorize_l1_cgan", "colorize_l1")]
 )
 def test_placebos_take_from_their_row_what_they_say(fields, tmp_path, study, row, baseline):
     placebos = [placebo for placebo, of in STUDIES[study].placebos.items() if of == row]
@@ -137,7 +139,7 @@ def test_a_classifier_is_judged_as_a_painter_is(fields):
 
 
 def test_a_translation_study_from_command_to_report(fields, tmp_path):
-    rows = "colour_l1_cgan,segment_cross_entropy"
+    rows = "colorize_l1_cgan,segment_cross_entropy"
     done = command(
         "ablate", "translate", "--scale", "smoke", "--rows", rows, "--jobs", 2, "--out", tmp_path, data=fields.parent
     )
@@ -145,22 +147,23 @@ def test_a_translation_study_from_command_to_report(fields, tmp_path):
     folder = tmp_path / "translate-fields-smoke-pix2pix"
     images = pd.read_parquet(folder / "runs" / "segment_cross_entropy" / "seed=0" / "images.parquet")
     assert {"iou", "f1", "iou_stalk", "f1_leaf", "accuracy", "mse"} <= set(images["metric"])
-    coloured = pd.read_parquet(folder / "runs" / "colour_l1_cgan" / "seed=0" / "images.parquet")
-    assert {"l1", "psnr", "ssim", "colour_distance", "mse"} == set(coloured["metric"])
-    assert all("translation" in metric_of(m).systems for m in {*images["metric"], *coloured["metric"]})  # registered
+    colored = pd.read_parquet(folder / "runs" / "colorize_l1_cgan" / "seed=0" / "images.parquet")
+    assert {"l1", "psnr", "ssim", "color_distance", "mse"} == set(colored["metric"])
+    assert all("translation" in metric_of(m).systems for m in {*images["metric"], *colored["metric"]})  # registered
     drawn = check_pages(
-        SYSTEMS["translation"].pages(collect(folder), dict.fromkeys(("colour", "segment"), fields), folder)
+        SYSTEMS["translation"].pages(collect(folder), dict.fromkeys(("colorize", "segment"), fields), folder)
     )
-    for name in ("fig5_colour", "fig5_segment", "scores_colour", "scores_segment", "classes", "network", "curves"):
+    for name in ("fig5_colorize", "fig5_segment", "scores_colorize", "scores_segment", "classes", "network", "curves"):
         check_file(folder / f"{name}.png")
         assert name in (*drawn, "curves"), name
     classes = pd.read_csv(folder / "classes.csv", index_col="row")
     stalk = images.query("metric == 'iou_stalk'")["value"].mean()
     assert (
-        abs(classes.loc["segment_cross_entropy", "iou_stalk"] - stalk) < 1e-6 and "colour_l1_cgan" not in classes.index
+        abs(classes.loc["segment_cross_entropy", "iou_stalk"] - stalk) < 1e-6
+        and "colorize_l1_cgan" not in classes.index
     )
     assert "IoU stalk" in (folder / "translate.md").read_text() and "F1 leaf" in (folder / "translate.html").read_text()
-    assert "protocol colour" in done.stdout and "protocol segment" in done.stdout
+    assert "protocol colorize" in done.stdout and "protocol segment" in done.stdout
 
 
 def test_rooms_have_classes_to_learn(worlds, tmp_path, monkeypatch):
@@ -218,7 +221,7 @@ def test_nonsense_is_one_sentence(monkeypatch, capsys, tmp_path):
         (["ablate", "stereo", "--data", "field"], "or a world: fields or rooms"),
         (["ablate", "stereo", "--recipe", "report"], "unknown recipe 'report'; known: stereo_gan"),
         (["ablate", "stereo", "--set", "size=(60,100)"], "multiples of 32"),
-        (["ablate", "translate", "--set", "task=depth"], "task must be 'colour' or 'segment'"),
+        (["ablate", "translate", "--set", "task=depth"], "task must be 'colorize' or 'segment'"),
         (
             ["ablate", "translate", "--rows", "segment_l1", "--set", "adversary.norm=none"],
             "none of the rows segment_l1",
@@ -252,7 +255,7 @@ def test_fewer_than_five_photographs_are_enough(tmp_path, monkeypatch, count):
     rng = np.random.default_rng(0)
     for name in range(count):
         Image.fromarray(rng.integers(0, 255, (72, 96, 3), dtype=np.uint8)).save(tmp_path / "own" / f"{name}.png")
-    e, system = experiment("colour_l1", "translate", "smoke"), SYSTEMS["translation"]
+    e, system = experiment("colorize_l1", "translate", "smoke"), SYSTEMS["translation"]
     for split in ("train", "test"):  # `train --no-test-split`, `evaluate --data`
         whole = system.dataset(system.data_file(e, str(tmp_path / "own"), whole=split), split, e)
         assert len(whole) == count and whole.division == f"all for {split}ing"
@@ -273,7 +276,7 @@ def test_pictures_with_a_training_split_alone_are_divided(tmp_path, monkeypatch)
         for name in "abcdef":
             picture = Image.fromarray(rng.integers(0, 255, (72, 144, 3), dtype=np.uint8))
             (picture.convert("L") if side == "A" else picture).save(tmp_path / "own/train" / side / f"{name}.png")
-    e = experiment("colour_l1_cgan", "translate", "smoke")
+    e = experiment("colorize_l1_cgan", "translate", "smoke")
     packed = SYSTEMS["translation"].data_file(e, str(tmp_path / "own"))
     parts = {split: SYSTEMS["translation"].dataset(packed, split, e).images for split in ("train", "test")}
     assert parts["test"] and len({*parts["train"], *parts["test"]}) == len(parts["train"] + parts["test"]) == 6

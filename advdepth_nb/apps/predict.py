@@ -19,7 +19,7 @@ from ..systems.stereo import Rig
 # %% auto #0
 __all__ = ["OPTIONS", "load", "names_for", "predict_files"]
 
-# %% ../../nbs/95_apps/predict.ipynb #c9a5dd50
+# %% ../../nbs/95_apps/predict.ipynb #632d8072
 OPTIONS = {
     "rig": "a focal length and a baseline make depth of a stereo run's disparities",
     "palette": "a palette paints the classes of a segmenting run",
@@ -30,7 +30,7 @@ def load(
     folder: str | Path,  # of a finished run: it holds model.json and model.safetensors
     device: str = "auto",
     rig: Rig | None = None,  # a stereo run only: turns its disparities into depth
-    palette: str | Palette | None = None,  # a segmenting run only: colours of its classes
+    palette: str | Palette | None = None,  # a segmenting run only: colors of its classes
 ) -> Predictor:
     """The predictor of a finished run, of the system it was trained for."""
     net, e = load_model(folder)

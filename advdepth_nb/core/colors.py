@@ -37,7 +37,7 @@ __all__ = [
     "difference_colors",
 ]
 
-# %% ../../nbs/00_core/colors.ipynb #788fef74
+# %% ../../nbs/00_core/colors.ipynb #75988483
 Palette = Mapping[str, tuple[int, int, int]]  # class name -> RGB, 0-255; a class's number is its place
 PALETTES: dict[str, Palette] = {
     "field": {"sky": (96, 136, 224), "soil": (88, 40, 40), "stalk": (255, 136, 56), "leaf": (72, 200, 64)},
@@ -59,7 +59,7 @@ def as_palette(
     if not all(len(c) == 3 and all(0 <= v <= 255 for v in c) for c in colors):
         raise ValueError("a palette maps each class to (red, green, blue), whole numbers from 0 to 255")
     if not 2 <= len(set(colors)) == len(colors) <= 255:
-        raise ValueError(f"a palette needs 2 to 255 classes with a colour each, but this one is {dict(palette)}")
+        raise ValueError(f"a palette needs 2 to 255 classes with a color each, but this one is {dict(palette)}")
     return palette
 
 

@@ -13,8 +13,10 @@ from typing import Any
 __all__ = [
     "FIELDS",
     "ADVERSARY_FIELDS",
+    "TASKS",
     "NETWORKS",
     "current_fields",
+    "current_task",
     "current_row",
     "current_column",
     "warn_if_renamed",
@@ -52,8 +54,16 @@ def current_fields(settings: Mapping[str, Any], renamed: Mapping[str, str] = FIE
     return {renamed.get(name, name): value for name, value in settings.items()}
 
 
-# %% ../../nbs/00_core/former_names.ipynb #34256b8c
+# %% ../../nbs/00_core/former_names.ipynb #2cf2f831
+TASKS = {"colour": "colorize"}
 NETWORKS = {"grey": "grayscale_copy", "commonest": "majority_class"}
+
+
+def current_task(task: str) -> str:
+    """Today's name of an image translation task."""
+    return TASKS.get(task, task)
+
+
 _ABLATION = {
     "both": "l1_cgan",
     "adversary_only": "cgan",
@@ -75,7 +85,7 @@ def current_row(row: str) -> str:
         if rest == old or rest.startswith(f"{old}_"):  # a placebo of it
             rest = new + rest[len(old) :]
             break
-    return f"{task}_{rest}"
+    return f"{current_task(task)}_{rest}"
 
 
 # %% ../../nbs/00_core/former_names.ipynb #66539ce8

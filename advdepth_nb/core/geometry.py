@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/00_core/geometry.ipynb #464cc669
+# %% ../../nbs/00_core/geometry.ipynb #aa7df171
 @dataclass(frozen=True)
 class Camera:
     """A pinhole camera without distortion; focal lengths and principal point in pixels."""
@@ -59,7 +59,7 @@ class Camera:
         return torch.stack([(u - self.cx) / self.fx, (v - self.cy) / self.fy, torch.ones_like(u)])
 
 
-# The colour camera of NYU Depth v2 at 640x480 (the toolbox's camera_params.m).
+# The color camera of NYU Depth v2 at 640x480 (the toolbox's camera_params.m).
 NYU_CAMERA = Camera(518.85790117, 519.46961112, 325.58244941, 253.73616633, 480, 640)
 
 

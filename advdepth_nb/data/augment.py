@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/20_data/augment.ipynb #f9d157e5
+# %% ../../nbs/20_data/augment.ipynb #ad6fd91a
 @dataclass(frozen=True)
 class Augment:
     """The training transforms of Hu et al. 2019; sizes are (H,W)."""
@@ -44,7 +44,7 @@ class Augment:
     target: tuple[int, int] = (114, 152)  # of the depth: the network's output
     flip: float = 0.5  # probability
     rotate: float = 5.0  # degrees, uniform in +-
-    lighting: float = 0.1  # standard deviation along AlexNet's colour components
+    lighting: float = 0.1  # standard deviation along AlexNet's color components
     jitter: float = 0.4  # brightness, contrast, saturation: uniform in +-
     closed: bool = True  # rotate depth by nearest and mask what lies outside; else interpolate and trust it all
     target_filter: str = "nearest"  # or "bicubic": Pillow's default since version 7
@@ -76,14 +76,14 @@ AUGMENT = {
 }
 
 
-# %% ../../nbs/20_data/augment.ipynb #2289b89c
+# %% ../../nbs/20_data/augment.ipynb #3fb64df6
 @dataclass(frozen=True)
 class Draw:
     """What chance decided for one batch."""
 
     flip: Tensor  # (B,) bool
     angle: Tensor  # (B,) degrees, anticlockwise as seen on the image
-    lighting: Tensor  # (B,3) along AlexNet's colour components
+    lighting: Tensor  # (B,3) along AlexNet's color components
     jitter: Tensor  # (B,3) of brightness, contrast, saturation
 
 
@@ -134,8 +134,8 @@ def place(
     return image, F.grid_sample(depth, grid, mode="nearest", align_corners=False) * inside
 
 
-# %% ../../nbs/20_data/augment.ipynb #4666ebb7
-# Eigenvalues and eigenvectors (columns) of ImageNet's colours (Krizhevsky et al. 2012), for RGB in 0-1.
+# %% ../../nbs/20_data/augment.ipynb #cbd66526
+# Eigenvalues and eigenvectors (columns) of ImageNet's colors (Krizhevsky et al. 2012), for RGB in 0-1.
 _EIGENVALUES = (0.2175, 0.0188, 0.0045)
 _EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 _GRAY = (0.299, 0.587, 0.114)
@@ -146,7 +146,7 @@ def color_jitter(
     lighting: Tensor,  # (B,3)
     jitter: Tensor,  # (B,3): brightness, contrast, saturation
 ) -> Tensor:
-    """Lighting, then colour jitter without clamping, `(B,3,H,W)` roughly in 0-1."""
+    """Lighting, then color jitter without clamping, `(B,3,H,W)` roughly in 0-1."""
     lighting, jitter = lighting.to(image), jitter.to(image)
     grey, vectors = image.new_tensor(_GRAY), image.new_tensor(_EIGENVECTORS)
     shift = lighting * image.new_tensor(_EIGENVALUES) @ vectors.T  # (B,3)
@@ -266,10 +266,10 @@ class StereoAugment:
                 raise ValueError(f"{field} must be (low, high) with 0 < low <= high, not {(low, high)}")
 
 
-# %% ../../nbs/20_data/augment.ipynb #2e85e987
+# %% ../../nbs/20_data/augment.ipynb #354c5610
 STEREO_AUGMENT = {
     "stereo_gan": StereoAugment(),
-    "flip": StereoAugment(color=0.0),  # for a few minutes of training, which colours that change only make harder
+    "flip": StereoAugment(color=0.0),  # for a few minutes of training, which colors that change only make harder
     "none": StereoAugment(flip=0.0, color=0.0),
 }
 
@@ -280,12 +280,12 @@ def stereo_batch(
     settings: StereoAugment,
     generator: torch.Generator,  # on the CPU; 7 numbers per pair whatever the settings
 ) -> tuple[Tensor, Tensor]:
-    """Both views as float 0-1, `(B,3,H,W)` each, flipped and exchanged, and coloured, pair by pair."""
+    """Both views as float 0-1, `(B,3,H,W)` each, flipped and exchanged, and colored, pair by pair."""
     if eight_bit(left, "left").shape != eight_bit(right, "right").shape:
         raise ValueError(f"left is {tuple(left.shape)} but right {tuple(right.shape)}: views of a pair have one size")
     chance = torch.rand(len(left), 7, generator=generator)
     both = torch.stack([left, right], 1).float() / 255  # (B,2,3,H,W)
-    turned, coloured = chance[:, 0] < settings.flip, chance[:, 1] < settings.color
+    turned, colored = chance[:, 0] < settings.flip, chance[:, 1] < settings.color
     for i in turned.nonzero().flatten().tolist():
         both[i] = both[i].flip(0, -1)
 
@@ -293,10 +293,10 @@ def stereo_batch(
         return (limits[0] + (limits[1] - limits[0]) * share).view(-1, 1, share.shape[1], 1, 1).to(left.device)
 
     gamma, brightness, channel = (
-        between(chance[coloured, a:b], limits)
+        between(chance[colored, a:b], limits)
         for a, b, limits in ((2, 3, settings.gamma), (3, 4, settings.brightness), (4, 7, settings.channel))
     )
-    which = coloured.nonzero().flatten().to(left.device)
+    which = colored.nonzero().flatten().to(left.device)
     both[which] = (both[which] ** gamma * (brightness * channel)).clamp(0, 1)
     return both[:, 0], both[:, 1]
 

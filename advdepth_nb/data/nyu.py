@@ -319,7 +319,7 @@ def _one_each(found: dict[tuple[Path, str], list[Path]], what: str) -> dict[tupl
     return {key: file for key, (file,) in found.items()}
 
 
-# %% ../../nbs/20_data/nyu.ipynb #e0b5c0db
+# %% ../../nbs/20_data/nyu.ipynb #6f36c9ab
 def _read_raw(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float]:
     image, depth = record.where
     return read_color(image), read_depth_image(depth, 16) / np.float32(1000), 0.001, NYU_CAP
@@ -328,20 +328,20 @@ def _read_raw(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float]:
 def _open_raw(root: Path) -> DepthSource | None:
     files = sorted(f for f in root.rglob("*") if f.is_file())
     depths = _matching(files, _DEPTH, {".png", ".pgm"})
-    colours = _matching(files, _COLOR, {".png", ".jpg", ".jpeg", ".ppm"})
-    if not colours or not depths:
+    colors = _matching(files, _COLOR, {".png", ".jpg", ".jpeg", ".ppm"})
+    if not colors or not depths:
         return None
-    colours, depths = _one_each(colours, "pictures"), _one_each(depths, "depth maps")
-    if unpaired := [(colours | depths)[k] for k in colours.keys() ^ depths.keys()]:
+    colors, depths = _one_each(colors, "pictures"), _one_each(depths, "depth maps")
+    if unpaired := [(colors | depths)[k] for k in colors.keys() ^ depths.keys()]:
         raise ValueError(
             f"{min(unpaired)} has no partner ({len(unpaired)} such files): a picture and its depth need one number; "
             "r-*.ppm and d-*.pgm of the original Kinect dump must first be synchronised by the NYU toolbox"
         )
     records = []
-    for folder, number in sorted(colours, key=lambda k: (k[0], len(k[1]), k[1])):
+    for folder, number in sorted(colors, key=lambda k: (k[0], len(k[1]), k[1])):
         split = "test" if {"test", "val"} & set(folder.relative_to(root).parts) else "train"
         scene = folder.resolve().name
-        pair = colours[folder, number], depths[folder, number]
+        pair = colors[folder, number], depths[folder, number]
         records.append(Sample(scene, f"{scene}/{number}", split, pair, str(pair[0])))
     return DepthSource("a folder of raw frames (16-bit millimetres with holes)", root, tuple(records), _read_raw)
 

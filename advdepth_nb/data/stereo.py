@@ -130,14 +130,14 @@ def read_values(
     return pixels.astype(np.uint8) * (255 if mode == "1" else 1) if bits == 8 else pixels.astype(np.uint16)
 
 
-# %% ../../nbs/20_data/stereo.ipynb #0b454038
+# %% ../../nbs/20_data/stereo.ipynb #4d73480a
 def read_pfm(path: Path) -> np.ndarray:
     """The values of a PFM of one channel, `(H,W)` float32, top row first."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     data = path.read_bytes()
     if re.match(rb"PF\s", data):
-        raise ValueError(f"{path} is a colour PFM (PF), but a disparity has one channel (Pf); is it the right file?")
+        raise ValueError(f"{path} is a color PFM (PF), but a disparity has one channel (Pf); is it the right file?")
     header = re.match(rb"Pf\s+(\d+)\s+(\d+)\s+([-+.\deE]+)[ \t\r]*\n", data)
     if not header:
         raise ValueError(f"{path} does not begin like a PFM (Pf, width height, scale); copy it again")

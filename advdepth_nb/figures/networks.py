@@ -128,7 +128,7 @@ class Box(NamedTuple):
         return self.y - self.h / 2
 
 
-# %% ../../nbs/75_figures/networks.ipynb #f04078f7
+# %% ../../nbs/75_figures/networks.ipynb #1c0b13f9
 class Board:
     """A figure for boxes and arrows; `height` is that of the image, which sets the scale of all boxes."""
 
@@ -198,7 +198,7 @@ class Board:
             self.arrow(a, b)
 
     def key(self, x: float, y: float, entries: list[tuple[str, str]], step: float = 0.45) -> None:
-        """Colours and what they stand for, one under the other; a kind that ends in / is hatched."""
+        """Colors and what they stand for, one under the other; a kind that ends in / is hatched."""
         for i, (kind, label) in enumerate(entries):
             low, color = y - step * i, self.colors[kind[0]]
             hatch = "////" if kind.endswith("/") else ""

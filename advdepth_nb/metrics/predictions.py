@@ -187,7 +187,7 @@ def _open_h5(file: Path, dataset: str) -> Predictions:
     return Predictions(file, f"dataset {name!r} of {count} maps", labels, read, None, False)
 
 
-# %% ../../nbs/50_metrics/predictions.ipynb #b7555bb1
+# %% ../../nbs/50_metrics/predictions.ipynb #bea14935
 def _natural(file: Path) -> list[tuple[int, int, str]]:
     """What sorts paths by number where they have numbers."""
     parts = re.split(r"(\d+)", file.as_posix())
@@ -204,7 +204,7 @@ def _is_depth(file: Path) -> bool:
 
 
 def _colored_beside_depth(files: Iterable[Path]) -> set[Path]:
-    """NAME_colour.png of those that have a NAME_depth.png beside them, where only the latter is of 16 bits."""
+    """NAME_color.png of those that have a NAME_depth.png beside them, where only the latter is of 16 bits."""
     by_name, found = {file.with_suffix(""): file for file in files}, set()
     for name, file in by_name.items():
         other = by_name.get(name.with_name(re.sub(r"_colou?r$", "_depth", name.name)))
@@ -213,7 +213,7 @@ def _colored_beside_depth(files: Iterable[Path]) -> set[Path]:
     return found
 
 
-# %% ../../nbs/50_metrics/predictions.ipynb #2c863e93
+# %% ../../nbs/50_metrics/predictions.ipynb #016bc1b4
 def _prediction_files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     """The files of a folder that can be predictions, all of one kind, and what was left out, with the reason."""
     every = [f for f in folder.rglob("*") if f.is_file()]
@@ -229,7 +229,7 @@ def _prediction_files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
         raise ValueError(f"{folder} holds {' and '.join(kinds)} files; give a folder with predictions of one kind")
     colored = _colored_beside_depth(files) if kinds == [".png"] else set()
     reasons = {
-        "hidden files": len(hidden), "pictures NAME_colour.png beside a 16-bit NAME_depth.png": len(colored),
+        "hidden files": len(hidden), "pictures NAME_color.png beside a 16-bit NAME_depth.png": len(colored),
         f"files of no kind that holds maps ({others})": sum(other.values()),
     }  # fmt: skip
     left_out = tuple(f"{count} {what}" for what, count in reasons.items() if count)

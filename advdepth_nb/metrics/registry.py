@@ -115,7 +115,7 @@ _SURFACES = (
      "error in how far smooth surfaces turn from cell to cell"),
 )  # fmt: skip
 
-# %% ../../nbs/50_metrics/registry.ipynb #89e8ee03
+# %% ../../nbs/50_metrics/registry.ipynb #c13143dd
 _DISPARITY = (
     ("epe", "EPE", "lower", "px", _STEREO, "Mayer et al. 2016",
      "mean absolute error of disparity, the end-point error"),
@@ -133,7 +133,7 @@ _TRANSLATION = (
     ("l1", "L1", "lower", "", _PICTURES, _PIX2PIX, "mean absolute difference of pictures in 0-1"),
     ("psnr", "PSNR", "higher", "dB", _PICTURES, "", "peak signal-to-noise ratio"),
     ("ssim", "SSIM", "higher", "", _PICTURES, "Wang et al. 2004", "structural similarity"),
-    ("colour_distance", "color distance", "lower", "", _PICTURES, "Rabin et al. 2011",
+    ("color_distance", "color distance", "lower", "", _PICTURES, "Rabin et al. 2011",
      "between the colors of two pictures, wherever they lie"),
     ("iou", "mean IoU", "higher", "", _PICTURES, "", "intersection over union, mean over classes that occur"),
     ("f1", "mean F1", "higher", "", _PICTURES, "", "F1 of pixels, mean over classes that occur"),

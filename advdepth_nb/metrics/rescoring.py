@@ -389,7 +389,7 @@ def _applied(scored: Scored, name: str) -> str:
     return next((n for n in scored.protocols if name in (n, n.partition("@")[0])), name)
 
 
-# %% ../../nbs/50_metrics/rescoring.ipynb #57e65412
+# %% ../../nbs/50_metrics/rescoring.ipynb #31c84fa3
 def plot_changes(
     changes: pd.DataFrame,  # of relative_changes
     scored: Scored,  # that they were made from
@@ -405,9 +405,9 @@ def plot_changes(
         for y, name in enumerate(names):
             change, low, high = 100 * part.loc[name, ["change", "low", "high"]].astype(float)
             plain = scored.protocols[name].alignment == "none"
-            colour = "C0" if plain else "C1"
-            ax.plot([low, high], [y, y], color=colour, lw=1.2)
-            ax.plot(change, y, "o", ms=4.5, color=colour, mfc=colour if plain else "white")
+            color = "C0" if plain else "C1"
+            ax.plot([low, high], [y, y], color=color, lw=1.2)
+            ax.plot(change, y, "o", ms=4.5, color=color, mfc=color if plain else "white")
         ax.axvline(0, color="0.4", lw=0.8)
         if changed:
             ax.axhline(names.index(changed[0]) - 0.5, color="0.8", lw=0.8)

@@ -29,7 +29,7 @@ __all__ = [
     "save_depth",
     "save_picture",
     "save_disparity",
-    "save_coloured",
+    "save_colored",
     "Predictor",
 ]
 
@@ -128,15 +128,15 @@ def save_disparity(
     return _save_16_bits(codes, path)
 
 
-# %% ../../nbs/80_systems/predictor.ipynb #ab43643c
-def save_coloured(
+# %% ../../nbs/80_systems/predictor.ipynb #bfe9c87a
+def save_colored(
     values: Tensor,  # (H,W) metres, or pixels of disparity
     path: Path | str,
-    low: float | None = None,  # the value at one end of the colours; default: the map's 1st percentile
+    low: float | None = None,  # the value at one end of the colors; default: the map's 1st percentile
     high: float | None = None,  # and at the other; default: the 99th
     colors: Colormap | None = None,  # a color map; default: that of depth
 ) -> Path:
-    """An 8-bit colour PNG of a map; with the colours of depth the smallest value is the brightest."""
+    """An 8-bit color PNG of a map; with the colors of depth the smallest value is the brightest."""
     shown = values.numpy()
     low = float(np.percentile(shown, 1)) if low is None else low
     high = float(np.percentile(shown, 99)) if high is None else high

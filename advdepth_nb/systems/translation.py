@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/80_systems/translation.ipynb #4a87e23c
+# %% ../../nbs/80_systems/translation.ipynb #dfeafe45
 class Translation:
     """A picture in, a picture out, supervised by paired pictures (Isola et al. 2017)."""
 
@@ -61,14 +61,14 @@ class Translation:
         net: nn.Module,  # (B,C,H,W) -1 to 1 -> (B,K,H,W) -1 to 1, or logits for cross_entropy
         names: Sequence[str],  # of the terms: "l1", "cross_entropy"
         augment: PairAugment,
-        space: str = "rgb",  # or "lab": the input is the lightness, the output the colour
+        space: str = "rgb",  # or "lab": the input is the lightness, the output the color
         conditional: bool = True,  # the discriminator sees the input too
     ) -> None:
         self.net, self.names, self.augment, self.space, self.conditional = net, list(names), augment, space, conditional
 
     def prepare(self, raw: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         given, wanted, labels = pair_batch(raw["input"], raw["target"], raw.get("labels"), self.augment, generator)
-        given, wanted = 255 * given, 255 * wanted  # the colour functions count in 8-bit levels
+        given, wanted = 255 * given, 255 * wanted  # the color functions count in 8-bit levels
         lab = self.space == "lab"
         batch = {"input": lightness_to_network(given) if lab else to_network(given)}
         batch["target"] = chroma_to_network(wanted) if lab else to_network(wanted)
@@ -101,19 +101,19 @@ def paint_with(net: nn.Module, e: TranslationExperiment, given: Tensor, seed: in
     return lab_from_network(x, out) if e.color_space == "lab" else from_network(out)
 
 
-# %% ../../nbs/80_systems/translation.ipynb #9dc9256e
+# %% ../../nbs/80_systems/translation.ipynb #f363cf4e
 def usual_palette(count: int) -> Palette:
-    """Colours for so many classes: the field's for 4, black and white for 2, otherwise hues around the circle."""
+    """Colors for so many classes: the field's for 4, black and white for 2, otherwise hues around the circle."""
     if count in (2, 4):
         return PALETTES["mask" if count == 2 else "field"]
     hues = (colorsys.hsv_to_rgb(k / count, 0.75, 0.95) for k in range(count))
     return {f"class {k}": tuple(round(255 * v) for v in hue) for k, hue in enumerate(hues)}
 
 
-# %% ../../nbs/80_systems/translation.ipynb #231e3aaa
+# %% ../../nbs/80_systems/translation.ipynb #cfb85484
 @dataclass
 class TranslationPredictor(Predictor):
-    """The picture the network makes, `(B,3,H,W)` uint8; file `NAME_colour.png` or `NAME_segment.png`, by its task."""
+    """The picture the network makes, `(B,3,H,W)` uint8; file `NAME_color.png` or `NAME_segment.png`, by its task."""
 
     palette: str | Palette | None = None  # of a classifier's classes; None: by their number
 
@@ -127,14 +127,14 @@ class TranslationPredictor(Predictor):
 
     def predict(self, batch: Tensor) -> Tensor:
         e, codes = self.experiment, batch
-        if e.task == "colour":
+        if e.task == "colorize":
             codes = gray_of((255 * at_network_size(codes, e.size, self.device)).round().byte())
         made = paint_with(self.net, e, codes)
         picture = paint(made, self.palette) if made.shape[1] == 1 else made
         from torchvision.transforms.v2 import InterpolationMode
         from torchvision.transforms.v2 import functional as tvf  # two seconds, for depth and disparity for nothing
 
-        how = InterpolationMode.BILINEAR if e.task == "colour" else InterpolationMode.NEAREST_EXACT
+        how = InterpolationMode.BILINEAR if e.task == "colorize" else InterpolationMode.NEAREST_EXACT
         return tvf.resize(picture, list(batch.shape[-2:]), interpolation=how, antialias=True)
 
     def save(self, made: Tensor, folder: Path, name: str) -> list[Path]:
@@ -142,7 +142,7 @@ class TranslationPredictor(Predictor):
         return [save_picture(made.permute(1, 2, 0).contiguous().numpy(), path)]
 
 
-# %% ../../nbs/80_systems/translation.ipynb #43b4c295
+# %% ../../nbs/80_systems/translation.ipynb #065f3de7
 def open_for_task(path: Path, task: str, test_every: int | None) -> PairSource | PackedPairs:
     """Pairs of a folder or a packed file; `test_every=None` holds out one in five where there are five, else none."""
     if task:
@@ -153,8 +153,8 @@ def open_for_task(path: Path, task: str, test_every: int | None) -> PairSource |
         return PackedPairs(path, split, task or None)
     if not task:
         first, *others = LAYOUTS.values()
-        looked_for = (f"with --task colour or --task segment {first}", *others)
-        raise UnknownLayout(f"{path}: pairs are read for a task; say --task colour or --task segment", looked_for)
+        looked_for = (f"with --task colorize or --task segment {first}", *others)
+        raise UnknownLayout(f"{path}: pairs are read for a task; say --task colorize or --task segment", looked_for)
     if test_every is not None:
         return open_pairs(path, task, test_every=test_every)
     try:
@@ -201,10 +201,10 @@ def pack_opened(
     return pack_pairs(opened if test_share is None else resplit(opened, test_share), out, size)
 
 
-# %% ../../nbs/80_systems/translation.ipynb #86b9b2b2
+# %% ../../nbs/80_systems/translation.ipynb #13f0798d
 def channels_of(e: TranslationExperiment) -> tuple[int, int]:
     """Channels of the picture that goes in, and of the one that comes out."""
-    return (1 if e.task == "colour" else 3), (2 if e.color_space == "lab" else 3)
+    return (1 if e.task == "colorize" else 3), (2 if e.color_space == "lab" else 3)
 
 
 def unet_of(e: TranslationExperiment) -> TranslationNet:
@@ -217,7 +217,7 @@ def unet_of(e: TranslationExperiment) -> TranslationNet:
     return net
 
 
-# %% ../../nbs/80_systems/translation.ipynb #898cc57d
+# %% ../../nbs/80_systems/translation.ipynb #084e9282
 WORLD_CLASSES = {"fields": FIELD_CLASSES, "rooms": ROOM_CLASSES}
 
 
@@ -233,8 +233,8 @@ class TranslationSystem(System):
 
     worlds = ("fields", "rooms")
     real = "paired pictures"
-    protocols = ("colour", "segment")
-    columns: ClassVar[Mapping[str, str]] = headings_of("l1", "psnr", "ssim", "colour_distance", "iou", "f1", "accuracy")
+    protocols = ("colorize", "segment")
+    columns: ClassVar[Mapping[str, str]] = headings_of("l1", "psnr", "ssim", "color_distance", "iou", "f1", "accuracy")
     endpoints: ClassVar[Mapping[str, str]] = {"l1": "equivalent?", "iou": "superior?"}
     kind, kind_words, packed_format = "pairs", "pairs of pictures", PAIRS_FORMAT
     data_options = frozenset({"task", "test_every"})

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/80_systems/translation_rows.ipynb #83fd47d7
+# %% ../../nbs/80_systems/translation_rows.ipynb #a8617598
 @dataclass(frozen=True, kw_only=True)
 class TranslationExperiment(Experiment):
     """Pictures into pictures (Isola et al. 2017)."""
@@ -42,12 +42,12 @@ class TranslationExperiment(Experiment):
     augments: ClassVar[Mapping[str, Any]] = PAIR_AUGMENT
     ranges: ClassVar[Mapping[str, Range]] = {
         **Experiment.ranges,
-        "task": one_of("colour", "segment"),
+        "task": one_of("colorize", "segment"),
         "dropout": Range(lambda part: 0 <= part < 1, "must be at least 0 and below 1"),
     }
 
-    task: str  # "colour" or "segment"
-    color_space: str  # of the colours the network paints: "rgb", or "lab" for the colour task
+    task: str  # "colorize" or "segment"
+    color_space: str  # of the colors the network paints: "rgb", or "lab" for the colorize task
     size: tuple[int, int]  # (H,W) the network sees
     load_size: tuple[int, int]  # (H,W) a picture is resized to before the random crop
     width: int  # channels of the first layer
@@ -61,8 +61,8 @@ class TranslationExperiment(Experiment):
         super().__post_init__()
         if self.color_space not in ("rgb", "lab") or (self.color_space == "lab" and self.task == "segment"):
             raise ValueError(
-                f"color_space must be 'rgb', or 'lab' for the colour task, not {self.color_space!r} for '{self.task}'; "
-                "name the colour rows with --rows, such as --rows colour_l1,colour_l1_cgan"
+                f"color_space must be 'rgb', or 'lab' for the colorize task, not {self.color_space!r} for '{self.task}'; "
+                "name the colorize rows with --rows, such as --rows colorize_l1,colorize_l1_cgan"
             )
         if any(side % 2**self.num_downs for side in self.size):
             raise ValueError(
@@ -155,22 +155,22 @@ def majority_class(scale: str, recipe: str, task: str) -> Experiment:
     return replace(l1(scale, recipe, task), network="majority_class", losses={}, adversary=None, noise=False)
 
 
-# %% ../../nbs/80_systems/translation_rows.ipynb #751d3a0a
+# %% ../../nbs/80_systems/translation_rows.ipynb #b0a90e93
 def _for_task(task: str, *rows: Row) -> dict[str, Row]:
-    """Rows of the translation table for one task, by names like `colour_l1_cgan`."""
+    """Rows of the translation table for one task, by names like `colorize_l1_cgan`."""
     return {f"{task}_{r.__name__}": wraps(r)(partial(r, task=task)) for r in rows}
 
 
-# %% ../../nbs/80_systems/translation_rows.ipynb #adac208a
+# %% ../../nbs/80_systems/translation_rows.ipynb #4d0f8033
 _PIX2PIX = (l1, cgan, l1_cgan, l1_gan, no_dropout)
-_WHOLE = _for_task("colour", l1_cgan) | _for_task("segment", l1_cgan)
+_WHOLE = _for_task("colorize", l1_cgan) | _for_task("segment", l1_cgan)
 
 
 TRANSLATION_STUDIES: dict[str, Study] = {
     "translate": Study(
         "translation", "pix2pix", "fields",
-        rows=_for_task("colour", *_PIX2PIX) | _for_task("segment", *_PIX2PIX, cross_entropy),
-        references=_for_task("colour", grayscale_copy) | _for_task("segment", majority_class),
+        rows=_for_task("colorize", *_PIX2PIX) | _for_task("segment", *_PIX2PIX, cross_entropy),
+        references=_for_task("colorize", grayscale_copy) | _for_task("segment", majority_class),
         on_request=placebos(_WHOLE, *PLACEBOS),
         placebos={f"{row}_{kind}": row for row in _WHOLE for kind in PLACEBOS},
     ),
