@@ -211,7 +211,7 @@ def definitions(protocols: Iterable[Protocol]) -> pd.DataFrame:
     return pd.DataFrame({p.name: p.cells() | {"source": p.source} for p in protocols}).T.rename_axis("protocol")
 
 
-# %% ../../nbs/50_metrics/protocols.ipynb #c3b64864
+# %% ../../nbs/50_metrics/protocols.ipynb #6e9b6c69
 NYU_FRAMES = ((480, 640), (240, 320))
 _NYU_CROPS = {
     "BTS's Eigen crop": PUBLISHED["bts2019"].box, "the toolbox's Eigen crop": CROPS["toolbox_crop"],
@@ -225,10 +225,16 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right
 
 
 def _sizes(box: Box) -> tuple[tuple[int, int], ...]:
-    """The sizes in which a crop of 480x640 is predicted: its own; of Hu et al.'s also the network's input and output."""
+    """The sizes in which a crop of 480x640 is predicted: its own; of Hu et al.'s also those of the network."""
     height, width = box[1] - box[0], box[3] - box[2]
     halves = (1, 2, 4) if box == CROPS["hu_crop"] else (1,)
     return tuple((height // n, width // n) for n in halves)
+
+
+def _box(sides: Iterable[float]) -> Box:
+    """Top, bottom, left and right in whole pixels."""
+    top, bottom, left, right = (round(side) for side in sides)
+    return top, bottom, left, right
 
 
 def known_crops(
@@ -241,11 +247,11 @@ def known_crops(
         return {}
     if frame in NYU_FRAMES:
         n = NYU_FRAMES[0][0] // height
-        return {name: tuple(round(v / n) for v in box) for name, box in _NYU_CROPS.items() if size in _sizes(box)}
+        return {name: _box(v / n for v in box) for name, box in _NYU_CROPS.items() if size in _sizes(box)}
     if not (370 <= height <= 376 and 1224 <= width <= 1242):
         return {}
     found = {
-        name: tuple(int(part * side) for part, side in zip(parts, (height, height, width, width)))
+        name: _box(int(part * side) for part, side in zip(parts, (height, height, width, width)))
         for name, parts in _KITTI_CROPS.items()
     }
     left = (width - 1216) // 2
@@ -253,7 +259,7 @@ def known_crops(
     return {name: box for name, box in found.items() if (box[1] - box[0], box[3] - box[2]) == size}
 
 
-# %% ../../nbs/50_metrics/protocols.ipynb #9974f694
+# %% ../../nbs/50_metrics/protocols.ipynb #b0b93a4c
 def crop_shown(size: tuple[int, int], frame: tuple[int, int], what: str) -> tuple[str, Box] | None:
     """The crop that a prediction of this size shows, None if it shows the whole frame; ValueError if nothing tells."""
     found, sizes = known_crops(size, frame), "{}x{}".format(*size)
@@ -265,7 +271,7 @@ def crop_shown(size: tuple[int, int], frame: tuple[int, int], what: str) -> tupl
     unscaled = [box for name, box in _NYU_CROPS.items() if size == _sizes(box)[0] and name not in found]
     if unscaled and size != frame and frame not in NYU_FRAMES and same_shape(frame, NYU_FRAMES[0]):
         raise ValueError(
-            f"{what} is {sizes}, the size of a crop of 480x640, but its truth is {frame[0]}x{frame[1]}, where the place "
-            "of the crop is not known; lay the predictions into their frames"
+            f"{what} is {sizes}, the size of a crop of 480x640, but its truth is {frame[0]}x{frame[1]}, where the "
+            "place of the crop is not known; lay the predictions into their frames"
         )
     return next(iter(found.items()), None)

@@ -43,8 +43,9 @@ def check_records(images: pd.DataFrame, where: object = "the records") -> pd.Dat
     return images
 
 
-# %% ../../nbs/50_metrics/records.ipynb #8a8763e1
-_OLD = {"rms": "rmse", "rel": "abs_rel", "depth_rms": "depth_rmse", "si_p": "si_precision", "si_r": "si_recall", "colour_distance": "color_distance",
+# %% ../../nbs/50_metrics/records.ipynb #0a575dbd
+_OLD = {"rms": "rmse", "rel": "abs_rel", "depth_rms": "depth_rmse", "si_p": "si_precision", "si_r": "si_recall",
+        "colour_distance": "color_distance",
         **{f"edge_{old}{t}": f"edge_{new}_{t}" for t in (25, 50, 100)
            for old, new in (("p", "precision"), ("r", "recall"), ("f", "f1"))}}  # fmt: skip
 _OLD_STEREO = {"mae": "epe", "mae_width": "epe_width", "mae_range": "epe_range"}

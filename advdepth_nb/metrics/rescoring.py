@@ -58,7 +58,7 @@ def at_frame(
     return F.interpolate(pred, frame, mode="bilinear", align_corners=False)
 
 
-# %% ../../nbs/50_metrics/rescoring.ipynb #51b4f1d1
+# %% ../../nbs/50_metrics/rescoring.ipynb #257acfab
 def in_frame(
     pred: Tensor,  # (B,1,h,w), of the crop
     depth: Tensor,  # (B,1,H,W) metres; 0 = unknown
@@ -66,7 +66,7 @@ def in_frame(
     frame: tuple[int, int],  # the protocol's
 ) -> tuple[Tensor, Tensor]:
     """The prediction laid into the truth's frame, or the protocol's, and the truth, unknown outside of the crop."""
-    size = tuple(depth.shape[-2:])
+    size = (depth.shape[-2], depth.shape[-1])
     top, bottom, left, right = box
     known = torch.zeros_like(depth)
     known[..., top:bottom, left:right] = depth[..., top:bottom, left:right]
@@ -142,7 +142,7 @@ def _ratio(pred: np.ndarray, depth: np.ndarray) -> float | None:
     return float(ours / np.median(depth[known])) if ours > 0 else None
 
 
-# %% ../../nbs/50_metrics/rescoring.ipynb #a74355ae
+# %% ../../nbs/50_metrics/rescoring.ipynb #588915dc
 @dataclass
 class _Inputs:
     """What the predictions are like, image by image."""
@@ -169,15 +169,16 @@ class _Inputs:
         if not self.inverse and (ratio := _ratio(pred, depth)) is not None:
             self.ratios.append(ratio)
         known = depth > 0
-        self.equal += pred.shape == depth.shape and known.any() and np.allclose(pred[known], depth[known], 1e-4, 0)
+        same = pred.shape == depth.shape and bool(known.any())
+        self.equal += same and np.allclose(pred[known], depth[known], 1e-4, 0)
 
     def notes(self, size: tuple[int, int], factor: float | None, protocols: Iterable[Protocol] = ()) -> Iterator[str]:
         """What must be said of them, for truths of this size; `factor` is the metres of one stored unit."""
         yield from self._places(size, list(protocols))
         if self.inverse:
             yield (
-                "predictions are inverse depth of no unit: fitted with scale and shift in inverse depth where a protocol "
-                "fits both, scaled to the median under one without alignment"
+                "predictions are inverse depth of no unit: fitted with scale and shift in inverse depth where a "
+                "protocol fits both, scaled to the median under one without alignment"
             )
         if self.below:
             yield (

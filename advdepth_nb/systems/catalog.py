@@ -65,13 +65,14 @@ def _is_meant(e: Experiment, name: str, own: bool) -> bool:
     return own or part in SHARED
 
 
-# %% ../../nbs/80_systems/catalog.ipynb #30c7db72
+# %% ../../nbs/80_systems/catalog.ipynb #421af48d
 def from_settings(settings: Mapping[str, Any]) -> Experiment:
     """The experiment that `as_settings` wrote, also after a way through JSON."""
     kind = choose("system", settings.get("system", "(none)"), SYSTEMS).experiment
     parts = {"adversary": AdversarySettings, "world": World}
     given = current_fields({k: v for k, v in _with_tuples(settings).items() if k != "system"})
     given["network"] = NETWORKS.get(given["network"], given["network"])
+    given |= {"task": current_task(given["task"])} if "task" in given else {}
     given |= {name: current_row(given[name]) for name in ("row", "init_from") if name in given}
     if isinstance(given.get("pretrained"), bool):  # before there were sources: timm's, or none
         given["pretrained"] = "timm" if given["pretrained"] and given["encoder"] else "none"

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/80_systems/translation_rows.ipynb #a8617598
+# %% ../../nbs/80_systems/translation_rows.ipynb #3149dd34
 @dataclass(frozen=True, kw_only=True)
 class TranslationExperiment(Experiment):
     """Pictures into pictures (Isola et al. 2017)."""
@@ -61,8 +61,8 @@ class TranslationExperiment(Experiment):
         super().__post_init__()
         if self.color_space not in ("rgb", "lab") or (self.color_space == "lab" and self.task == "segment"):
             raise ValueError(
-                f"color_space must be 'rgb', or 'lab' for the colorize task, not {self.color_space!r} for '{self.task}'; "
-                "name the colorize rows with --rows, such as --rows colorize_l1,colorize_l1_cgan"
+                f"color_space must be 'rgb', or 'lab' for the colorize task, not {self.color_space!r} for "
+                f"'{self.task}'; name the colorize rows with --rows, such as --rows colorize_l1,colorize_l1_cgan"
             )
         if any(side % 2**self.num_downs for side in self.size):
             raise ValueError(
