@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/90_report/stereo.ipynb #4e6b8cc6
+# %% ../../nbs/90_report/stereo.ipynb #2eec1095
 def views(net: nn.Module, e: StereoExperiment, data: PackedStereo, index: int) -> dict[str, np.ndarray]:
     """Left view and its reconstruction (H,W,3) 0-1; true disparity, prediction and error (H,W) px, unknown NaN."""
     pair = data.batch([index])
@@ -57,7 +57,7 @@ def views(net: nn.Module, e: StereoExperiment, data: PackedStereo, index: int) -
     with torch.no_grad():
         fraction = predict_disparity(net.eval(), at_network_size(pair["left"], e.size))
     truth = pair["disparity"] if "disparity" in pair else torch.zeros_like(left[:, :1])
-    frame = pair["out_of_frame"] if "out_of_frame" in pair else None
+    frame = pair.get("out_of_frame")
     prediction, valid = at_truth(fraction, truth, protocol, out_of_frame=frame)
     made = warp(right, prediction)
     picture = lambda x: x[0].permute(1, 2, 0).numpy()  # noqa: E731
