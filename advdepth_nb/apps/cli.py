@@ -58,7 +58,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/95_apps/cli.ipynb #559f51e9
+# %% ../../nbs/95_apps/cli.ipynb #0339f0bc
 def main() -> None:
     """The entry point: a user's mistake is one sentence on stderr and exit code 2.
 
@@ -77,9 +77,10 @@ def main() -> None:
         sys.stderr.flush()
         os._exit(130)  # the threads that wait for notebooks would wait on
     except Exception as error:
-        if not hasattr(error, "format_message"):  # typer's own usage errors; their class moved between its versions
+        format_message = getattr(error, "format_message", None)  # of typer's usage errors, whose class has moved
+        if format_message is None:
             raise
-        sys.exit(_refuse(error.format_message()))
+        sys.exit(_refuse(format_message()))
 
 
 def _refuse(sentence: str) -> int:
@@ -506,7 +507,7 @@ def write_protocols(scored: Any, reference: str, title: str, out: Path) -> tuple
     return beside, beside.with_suffix(".png")
 
 
-# %% ../../nbs/95_apps/cli.ipynb #3355de3b
+# %% ../../nbs/95_apps/cli.ipynb #9564856c
 @app.command()
 def evaluate(
     data: Annotated[str, typer.Option(help="a packed file, or data in any layout that is read")],
@@ -557,8 +558,9 @@ def evaluate(
     flip = former("--flip", "--flip-tta", former_flip) or flip
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise ValueError(f"--out {out} must end in .parquet or .csv")
-    if (run is None) == (predictions is None):
-        raise ValueError("give either the folder of a trained run or --predictions with a folder or file of depth maps")
+    either = "give either the folder of a trained run or --predictions with a folder or file of depth maps"
+    if run is not None and predictions is not None:
+        raise ValueError(either)
     if predictions is not None and (flip or device != "auto"):
         raise ValueError("--flip-tta and --device are for a trained run; leave them out with --predictions")
     if run is not None and (factor is not None or dataset):
@@ -567,14 +569,16 @@ def evaluate(
         raise ValueError(
             "--by-order, --inverse and --disparity are for --predictions; leave them out with a trained run"
         )
-    if inverse and disparity:
+    if predictions is not None and inverse and disparity:
         raise ValueError("--inverse and --disparity exclude each other; give one of them")
     say, names = remarks(as_json), protocol or []
     if predictions is not None:
         values = "inverse" if inverse else "disparity" if disparity else "depth"
         document = evaluate_predictions(predictions, data, split, names, factor, dataset, out, say, by_order, values)
-    else:
+    elif run is not None:
         document = evaluate_run(run, data, split, names, flip, device, out, say)
+    else:
+        raise ValueError(either)
     if as_json:
         write_document(document)
 

@@ -121,7 +121,7 @@ def _without_placebo(table: pd.DataFrame, study: Study, placebo: Mapping[str, Se
     return table
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #d85fec49
+# %% ../../nbs/90_report/verdicts.ipynb #9d31f7be
 def verdict_table(
     records: Records,
     protocol: str,
@@ -151,8 +151,6 @@ def verdict_table(
     endpoint = table["metric"].map(lambda metric: "primary" if metric in system.endpoints else "exploratory")
     return table.assign(endpoint=endpoint, asked=table["metric"].map(system.endpoints).fillna(""))
 
-
-Families = list[tuple[str, list[str]]]  # references, each with the rows that are compared with it
 
 # %% ../../nbs/90_report/verdicts.ipynb #0104b4b9
 COLORS = {
@@ -360,17 +358,17 @@ def effects(records: Records, protocol: str, metric: str = "") -> list[Effect]:
     return found
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #ff75c34f
+# %% ../../nbs/90_report/verdicts.ipynb #0f06ae73
 def interactions(found: Sequence[Effect], alpha: float = 0.05) -> pd.DataFrame:
     """One line for each change of an effect: estimate, interval, p, p after Holm, and a word.
 
     Invalid ones stay in Holm's family: a lost run makes nobody else look better.
     """
-    changed = [e for e in found if e.change is not None]
+    changed = [(e, e.change) for e in found if e.change is not None]
     table = pd.DataFrame(
-        {"adversary": e.adversary, "constraint": e.constraint, "change": float(e.change.estimate),
-         "low": float(e.change.low), "high": float(e.change.high), "p": float(e.change.p), "invalid": e.invalid}
-        for e in changed
+        {"adversary": e.adversary, "constraint": e.constraint, "change": float(change.estimate),
+         "low": float(change.low), "high": float(change.high), "p": float(change.p), "invalid": e.invalid}
+        for e, change in changed
     )  # fmt: skip
     valid = table["invalid"] == ""
     table["p_holm"] = holm(table["p"].where(valid).to_numpy())

@@ -90,7 +90,7 @@ def by_metric(means: pd.DataFrame) -> pd.DataFrame:
     return numbers.stack("part", future_stack=True).T.dropna(axis="columns", how="all")
 
 
-# %% ../../nbs/85_study/evaluate.ipynb #a8f12b41
+# %% ../../nbs/85_study/evaluate.ipynb #e1aad823
 def evaluate_run(
     folder: Path | str,
     data: Path | str,  # a packed file
@@ -109,7 +109,8 @@ def evaluate_run(
         torch.set_num_threads(threads or torch.get_num_threads())
         net, e = load_model(folder)
         data_set = SYSTEMS[e.system].dataset(data, "test" if e.eval_split == "test" else "train", e)
-        scored = data_set if e.eval_split == "test" else hold_out(data_set, e)[1]
+        held_out = None if e.eval_split == "test" else hold_out(data_set, e)[1]
+        scored = data_set if held_out is None else held_out
         keys = {"study": run.study, "row": run.row, "seed": run.seed}
         names = {"dataset": Path(data).stem, "split": e.eval_split}
         table = evaluate_model(net, e, scored, protocols, flip, device, say, **keys, **names)
