@@ -203,7 +203,7 @@ def split_of(
     return group
 
 
-# %% ../../nbs/20_data/packed.ipynb #ecfd529b
+# %% ../../nbs/20_data/packed.ipynb #e534d3f3
 class PackedDataset(Dataset):
     """One split of a packed file; `data[i]` and `data.batch(indices)` give tensors. The base of one class per form."""
 
@@ -274,7 +274,7 @@ class PackedDataset(Dataset):
                 f"{self.path}: {self.split} {self.unit} {i} is damaged ({error}); pack it again"
             ) from error
 
-    def __getitem__(self, i: int) -> dict[str, Tensor | int]:
+    def __getitem__(self, i: int) -> dict[str, Any]:  # tensors, and `index` as a number
         index, item = self._read(i)
         return {**item, "index": index}
 

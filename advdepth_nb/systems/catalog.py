@@ -26,7 +26,7 @@ from ..training.adversary import AdversarySettings
 # %% auto #0
 __all__ = ["SHARED", "experiment", "from_settings"]
 
-# %% ../../nbs/80_systems/catalog.ipynb #70621f8a
+# %% ../../nbs/80_systems/catalog.ipynb #291433c8
 # What a reference row takes over from `--set`: all rows must have one network and one form of data.
 SHARED = {
     "encoder", "pretrained", "fusion_width", "frozen_stages", "frozen_norm", "align_corners", "frame", "crop", "world",
@@ -47,7 +47,8 @@ def experiment(
     row = warn_if_renamed("row", row, current_row(row))
     declared, recipe = choose("row", row, table.all), recipe or table.recipe
     system = SYSTEMS[table.system]
-    choose("scale", scale, system.scales), choose("recipe", recipe, system.recipes)
+    choose("scale", scale, system.scales)
+    choose("recipe", recipe, system.recipes)
     e = declared(scale, recipe)
     e = replace(e, row=row, hypothesis=(declared.__doc__ or "").strip())
     own = row in table.rows or row in table.on_request

@@ -109,7 +109,7 @@ def check_model(folder: Path) -> None:
         raise ValueError(f"{folder / broken} is damaged and cannot be read; train that run again")
 
 
-# %% ../../nbs/80_systems/model_files.ipynb #85d0ebf2
+# %% ../../nbs/80_systems/model_files.ipynb #cc84941a
 def initialize_from(net: nn.Module, folder: Path | str) -> None:
     """Give `net` the weights of a finished run, and how its images are normalised; refuses those of another network."""
     other = load_model(folder)[0]
@@ -120,5 +120,5 @@ def initialize_from(net: nn.Module, folder: Path | str) -> None:
             f"{folder} holds weights of another network (see {odd[0]}); initialize from a run like this one"
         )
     net.load_state_dict(weights)
-    if encoder := encoder_of(net):
-        encoder.normalize_by(**encoder_of(other).normalization)
+    if (encoder := encoder_of(net)) and (source := encoder_of(other)):
+        encoder.normalize_by(**source.normalization)

@@ -28,6 +28,7 @@ __all__ = [
     "ADVERSARIES",
     "prepare_depth",
     "AdversarySettings",
+    "discriminator_settings",
     "check_settings",
     "loss_scale",
     "with_condition",
@@ -80,7 +81,7 @@ PLACEBOS = {  # what is taken from the discriminator; everything else of the row
 }
 
 
-# %% ../../nbs/60_training/adversary.ipynb #95d8c0e1
+# %% ../../nbs/60_training/adversary.ipynb #3f006899
 @dataclass(frozen=True)
 class AdversarySettings:
     """The discriminator, its objective and optimizer, and what depth goes through before it sees it."""
@@ -109,6 +110,13 @@ class AdversarySettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+
+def discriminator_settings(given: AdversarySettings | None) -> AdversarySettings:
+    """The settings, where there are some; ValueError for a row whose recipe describes no discriminator."""
+    if given is None:
+        raise ValueError("this row has no discriminator: its recipe describes none; use a recipe that has one")
+    return given
 
 
 def check_settings(s: AdversarySettings) -> None:
@@ -177,8 +185,10 @@ def shuffled(condition: Tensor) -> Tensor:
     return condition.roll(1, dims=0)
 
 
-# %% ../../nbs/60_training/adversary.ipynb #57c782c5
-def discriminator_network(s: AdversarySettings, channels: int, seed: int) -> nn.Module:
+# %% ../../nbs/60_training/adversary.ipynb #e2c250e7
+def discriminator_network(
+    s: AdversarySettings, channels: int, seed: int
+) -> PatchDiscriminator | MultiScaleDiscriminator:
     """The network of the settings, one PatchGAN or several at falling sizes; `channels`: of map and condition."""
     shape = (channels, s.width, s.n_layers, s.norm, s.spectral, s.init, seed)
     return MultiScaleDiscriminator(*shape, scales=s.scales) if s.scales > 1 else PatchDiscriminator(*shape)
@@ -315,7 +325,7 @@ def placebo_gradient(d: Discriminator, loss: Tensor, leaf: Tensor) -> Tensor:
     return random_direction(torch.autograd.grad(scale * loss, leaf)[0] / scale, d.generator)
 
 
-# %% ../../nbs/60_training/adversary.ipynb #3d56ad5e
+# %% ../../nbs/60_training/adversary.ipynb #0228e810
 class Adversary(Discriminator):
     """A discriminator in training: the generator's adversarial term, and its own updates."""
 
@@ -370,9 +380,9 @@ class Adversary(Discriminator):
                 torch.autograd.graph.increment_version(p)
             self.steps += 1
         with torch.no_grad():
-            right = sum(self.objective.told_apart(real_logits, fake_logits))
+            real_right, fake_right = self.objective.told_apart(real_logits, fake_logits)
         return {
             "discriminator": loss.detach(), "penalty": penalty.detach(),
             "real_logit": real_logits.detach().mean(), "fake_logit": fake_logits.detach().mean(),
-            "accuracy": right / 2, "gradient_norm": norm,
+            "accuracy": (real_right + fake_right) / 2, "gradient_norm": norm,
         }  # fmt: skip

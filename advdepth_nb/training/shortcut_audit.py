@@ -24,7 +24,7 @@ from .adversary import Adversary, AdversarySettings
 __all__ = ["divide_scenes", "train_probe_discriminator", "interval", "audit", "saliency", "plot_audit"]
 
 
-# %% ../../nbs/60_training/shortcut_audit.ipynb #3b1139e6
+# %% ../../nbs/60_training/shortcut_audit.ipynb #6a030776
 def divide_scenes(
     names: Sequence[Any],  # of each map's scene
     held_out: float,  # fraction of the scenes
@@ -34,7 +34,8 @@ def divide_scenes(
     distinct = list(dict.fromkeys(names))
     chosen = torch.randperm(len(distinct), generator=generator)[: round(held_out * len(distinct))]
     kept = {distinct[i] for i in chosen}
-    return tuple([i for i, name in enumerate(names) if (name in kept) is side] for side in (False, True))
+    train, test = ([i for i, name in enumerate(names) if (name in kept) is side] for side in (False, True))
+    return train, test
 
 
 # %% ../../nbs/60_training/shortcut_audit.ipynb #fc2a7f2a
@@ -69,14 +70,14 @@ def train_probe_discriminator(
     return adversary, found | {"accuracy": sum(found.values()) / 2}
 
 
-# %% ../../nbs/60_training/shortcut_audit.ipynb #326432ff
+# %% ../../nbs/60_training/shortcut_audit.ipynb #470167a0
 def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """Mean and the ends of Student's t interval over seeds; ValueError for fewer than two."""
-    values = np.asarray(values, dtype=float)
-    if len(values) < 2:
+    found = np.asarray(values, dtype=float)
+    if len(found) < 2:
         raise ValueError("an interval over seeds needs at least two seeds")
-    half = student.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return values.mean(), values.mean() - half, values.mean() + half
+    half = student.ppf((1 + level) / 2, len(found) - 1) * found.std(ddof=1) / len(found) ** 0.5
+    return found.mean(), found.mean() - half, found.mean() + half
 
 
 # %% ../../nbs/60_training/shortcut_audit.ipynb #ed5fcc2b
