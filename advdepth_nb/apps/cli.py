@@ -583,7 +583,7 @@ def evaluate(
         write_document(document)
 
 
-# %% ../../nbs/95_apps/cli.ipynb #04c5f07a
+# %% ../../nbs/95_apps/cli.ipynb #b1b33c80
 @app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="photographs, or folders of them")],
@@ -598,7 +598,7 @@ def predict(
     """Depth, disparity or a picture from each photograph, by what the model was trained for.
 
     Depth: NAME_depth.png (16-bit, millimetres) and NAME_color.png. Stereo: NAME_disparity.png (16-bit, v = 256 d) and
-    NAME_color.png; with --focal and --baseline also NAME_depth.png. Translation: NAME_color.png or NAME_segment.png.
+    NAME_color.png; with --focal and --baseline also NAME_depth.png. Translation: NAME_colorize.png or NAME_segment.png.
     """
     from advdepth_nb.systems.stereo import Rig
     from advdepth_nb.apps.predict import load, predict_files

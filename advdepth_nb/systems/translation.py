@@ -110,10 +110,10 @@ def usual_palette(count: int) -> Palette:
     return {f"class {k}": (round(255 * r), round(255 * g), round(255 * b)) for k, (r, g, b) in enumerate(hues)}
 
 
-# %% ../../nbs/80_systems/translation.ipynb #4bea113c
+# %% ../../nbs/80_systems/translation.ipynb #e2656c4f
 @dataclass
 class TranslationPredictor(Predictor[TranslationExperiment]):
-    """The picture the network makes, `(B,3,H,W)` uint8; file `NAME_color.png` or `NAME_segment.png`, by its task."""
+    """The picture the network makes, `(B,3,H,W)` uint8; file `NAME_colorize.png` or `NAME_segment.png`, by its task."""
 
     palette: str | Palette | None = None  # of a classifier's classes; None: by their number
 
