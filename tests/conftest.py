@@ -18,21 +18,18 @@ FIRST = (
 )  # fmt: skip
 
 
-# What takes more than a few seconds: whole studies and trainings, and the notebooks that train something.
+# What takes more than a few seconds: whole studies and trainings, the type check, and notebooks that render or train.
 SLOW_FILES = {
-    "test_study",
-    "test_study_failures",
-    "test_systems",
-    "test_training",
-    "test_precision",
-    "test_fourth_system",
-}
-SLOW_NOTEBOOKS = set()
+    "test_study", "test_study_failures", "test_systems", "test_training", "test_precision", "test_fourth_system",
+    "test_datasets", "test_stereo_data", "test_image_pairs", "test_encoders", "test_cli",
+}  # fmt: skip
+FAST_NOTEBOOKS = ("00_core/", "40_losses/", "50_metrics/", "70_stats/")
 
 
 def marks(item) -> set[str]:
     """`real` if it reads the real data beside the project; `slow` or `fast`."""
-    slow = item.path.stem in SLOW_FILES or any(name in item.name for name in SLOW_NOTEBOOKS)
+    slow = item.path.stem in SLOW_FILES or "types" in item.name
+    slow |= item.path.stem == "test_notebooks" and not any(name in item.name for name in FAST_NOTEBOOKS)
     return {"slow" if slow else "fast"} | ({"real"} if "real_data" in item.fixturenames else set())
 
 

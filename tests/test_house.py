@@ -68,8 +68,9 @@ def test_every_form_of_import_is_seen(source, names):
         ["tools/notebooks.py", "check"],
         ["-m", "ruff", "check", "--quiet"],
         ["-m", "ruff", "format", "--check", "--quiet"],
+        ["-m", "basedpyright", "--pythonpath", sys.executable],
     ],
-    ids=["in step", "lint", "format"],
+    ids=["in step", "lint", "format", "types"],
 )
 def test_notebooks_modules_and_readme_agree_and_are_tidy(words):
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
