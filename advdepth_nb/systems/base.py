@@ -61,7 +61,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/80_systems/base.ipynb #0364ddf4
+# %% ../../nbs/80_systems/base.ipynb #b8ad7450
 class Images(Examples, Protocol):
     """One split of a packed file, or a part of it: examples that know the scene and the name of their images."""
 
@@ -75,6 +75,7 @@ class Images(Examples, Protocol):
 SomeImages = TypeVar("SomeImages", bound=Images)
 
 
+# %% ../../nbs/80_systems/base.ipynb #3200a4ac
 class System(Generic[SomeExperiment, SomeImages]):
     """What planning, training, scoring and reports ask; `Experiment.system` names the one that answers."""
 
@@ -213,6 +214,7 @@ class System(Generic[SomeExperiment, SomeImages]):
         return pd.DataFrame(columns=["row", "method", "source", "note"]) if table is None else table
 
 
+# %% ../../nbs/80_systems/base.ipynb #71acb554
 def from_figures(system: System, name: str, *args: Any) -> Any:
     """What a function of the module `system.figures` returns; None without the module or the function."""
     function = getattr(import_module(system.figures), name, None) if system.figures else None
