@@ -120,7 +120,7 @@ def test_a_folder_whose_data_is_not_known_any_more_goes_on(tmp_path):
     (plan.runs[0].folder / "metrics.json").write_text(json.dumps({"fingerprint": plan.runs[0].fingerprint}))
     (plan.folder / "data.json").write_text("")
     assert study.run_plan(plan, say=lambda text: None) == {}
-    assert json.loads((plan.folder / "data.json").read_text()) == "rooms"
+    assert json.loads((plan.folder / "data.json").read_text()) == {"data": "rooms", "identity": "rooms"}
 
 
 def test_a_dead_kernel_is_tried_once_more(tmp_path, monkeypatch):
