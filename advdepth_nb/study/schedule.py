@@ -292,7 +292,7 @@ def _run_plan(plan: Plan, jobs: int, say: Callable[[str], None], finished: str =
     return _run_all(plan, waiting, packed, jobs, say)
 
 
-# %% ../../nbs/85_study/schedule.ipynb #2adee6b6
+# %% ../../nbs/85_study/schedule.ipynb #a3a67fc0
 def run_plan(
     plan: Plan,
     jobs: int = 1,
@@ -308,7 +308,8 @@ def run_plan(
         raise ValueError(
             f"{plan.folder} holds runs on {other['data']}, not on {plan.data}; give another --out, or delete it"
         )
-    write_json(whose, mine)
+    if not known or not isinstance(other, dict):  # a folder of before holds the path alone
+        write_json(whose, mine)
     try:
         with FileLock(plan.folder / ".lock", timeout=0):
             return _run_plan(plan, jobs, say, finished)
