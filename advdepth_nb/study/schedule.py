@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/85_study/schedule.ipynb #ba3b9c9e
+# %% ../../nbs/85_study/schedule.ipynb #7a9e0372
 def progress_file(folder: Path | str) -> Callable[[float, str], None]:
     """A `say` for training that leaves its words where the command that started the notebook looks for them."""
     return lambda fraction, text: (
@@ -59,7 +59,7 @@ def read_progress(run: Run) -> tuple[float, str]:
     try:
         told = json.loads((run.folder / "progress.json").read_text(encoding="utf-8"))
         return told["fraction"], told["text"]
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):  # none yet, cut by a kill, or of an older release
         return 0.0, "starting"
 
 
