@@ -20,7 +20,16 @@ import h5py
 from filelock import FileLock, Timeout
 
 # %% auto #0
-__all__ = ["write_atomically", "write_json", "sole_writer", "end_with_parent", "new_hdf5", "hdf5_file", "open_hdf5"]
+__all__ = [
+    "write_atomically",
+    "write_json",
+    "sole_writer",
+    "end_with_parent",
+    "walk",
+    "new_hdf5",
+    "hdf5_file",
+    "open_hdf5",
+]
 
 
 # %% ../../nbs/00_core/files.ipynb #d8891dd1
@@ -94,6 +103,21 @@ def end_with_parent(_worker: int = 0) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+# %% ../../nbs/00_core/files.ipynb #09577dc1
+def walk(folder: Path | str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """Every file below a folder, sorted, behind links too; `above`: the folders that it lies in, by device and number."""
+    state = os.stat(folder)
+    if (state.st_dev, state.st_ino) in above:
+        return
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from walk(entry.path, above | {(state.st_dev, state.st_ino)})
+        elif entry.is_file():
+            yield Path(entry.path)
 
 
 # %% ../../nbs/00_core/files.ipynb #474bc8fb
