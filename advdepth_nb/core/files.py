@@ -105,9 +105,9 @@ def end_with_parent(_worker: int = 0) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-# %% ../../nbs/00_core/files.ipynb #09577dc1
+# %% ../../nbs/00_core/files.ipynb #e37c2953
 def walk(folder: Path | str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
-    """Every file below a folder, sorted, behind links too; `above`: the folders that it lies in, by device and number."""
+    """Every file below a folder, sorted, behind links too; `above`: the folders it lies in, by device and number."""
     state = os.stat(folder)
     if (state.st_dev, state.st_ino) in above:
         return

@@ -43,9 +43,9 @@ def reads_heic() -> bool:
     return True
 
 
-# %% ../../nbs/00_core/pictures.ipynb #ae56012f
+# %% ../../nbs/00_core/pictures.ipynb #52acba5d
 def _opened(path: Path) -> Image.Image:
-    """The file's picture, not yet decoded. Pillow refuses more than 179 million pixels, and warns from 89 million on."""
+    """The file's picture, not yet decoded. Pillow refuses more than 178 million pixels, and warns from 89 million on."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large photographs are not an attack
         return Image.open(path)
@@ -115,7 +115,7 @@ def read_rgb(path: Path | str, where: str = "", gray: bool = False) -> np.ndarra
     return np.asarray(picture)
 
 
-# %% ../../nbs/00_core/pictures.ipynb #3ea57c8a
+# %% ../../nbs/00_core/pictures.ipynb #96810883
 def _pgm_codes(path: Path, where: str) -> np.ndarray:
     data = path.read_bytes()
     header = re.match(rb"P5\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s", data)
@@ -129,10 +129,7 @@ def _pgm_codes(path: Path, where: str) -> np.ndarray:
     return pixels.astype(kind.newbyteorder("="))
 
 
-def read_codes(path: Path | str, where: str = "") -> np.ndarray:
-    """The numbers of a picture of one channel, `(H,W)` uint8 or uint16; black and white are 0 and 255."""
-    path = Path(path)
-    at = f"{where}: {path}" if where else str(path)
+def _codes(path: Path, where: str, at: str) -> np.ndarray:
     if path.suffix.lower() == ".pgm" and path.is_file():
         return _pgm_codes(path, at)
     picture = open_picture(path, where)
@@ -149,6 +146,23 @@ def read_codes(path: Path | str, where: str = "") -> np.ndarray:
             "save it with 16 bits"
         )
     return codes.astype(np.uint16)
+
+
+def read_codes(
+    path: Path | str,
+    where: str = "",  # opens the error message
+    bits: int | None = None,  # 8 or 16: what the layout promises
+    what: str = "",  # that the file should hold, for the error message
+) -> np.ndarray:
+    """The numbers of a picture of one channel, `(H,W)` uint8 or uint16; black and white are 0 and 255."""
+    at = f"{where}: {path}" if where else str(path)
+    codes = _codes(Path(path), where, at)
+    found = 8 * codes.itemsize
+    if bits and found != bits:
+        raise ValueError(
+            f"{at} is {found}-bit, but {bits}-bit is expected{f' of {what}' if what else ''}; is it the right file?"
+        )
+    return codes
 
 
 # %% ../../nbs/00_core/pictures.ipynb #83799635
