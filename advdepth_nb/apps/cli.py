@@ -583,7 +583,7 @@ def evaluate(
         write_document(document)
 
 
-# %% ../../nbs/95_apps/cli.ipynb #b1b33c80
+# %% ../../nbs/95_apps/cli.ipynb #f083e32e
 @app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="photographs, or folders of them")],
@@ -599,6 +599,8 @@ def predict(
 
     Depth: NAME_depth.png (16-bit, millimetres) and NAME_color.png. Stereo: NAME_disparity.png (16-bit, v = 256 d) and
     NAME_color.png; with --focal and --baseline also NAME_depth.png. Translation: NAME_colorize.png or NAME_segment.png.
+
+    Folders are searched with all below them. Exit code 1 if some photographs failed, 2 if all did.
     """
     from advdepth_nb.systems.stereo import Rig
     from advdepth_nb.apps.predict import load, predict_files
@@ -609,9 +611,19 @@ def predict(
             "--focal and --baseline make depth together (focal * baseline / disparity): give both or neither"
         )
     rig = None if focal is None or baseline is None else Rig(focal, baseline)
-    photographs(images)
+    found, failures = photographs(images), []
     predictor = load(model, device, rig)
+
+    def failed(photograph: Path, error: Exception) -> None:
+        failures.append(photograph)
+        typer.echo(f"advdepth: {error}", err=True)
+
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: typer.echo(f"advdepth: {message}", err=True)
-        for photograph, files in predict_files(predictor, images, out):
+        for photograph, files in predict_files(predictor, images, out, failed):
             typer.echo(f"{photograph} -> {', '.join(map(str, files))}")
+    if found.left_out:
+        typer.echo(f"left out: {'; '.join(f'{count} {why}' for why, count in found.left_out.items())}")
+    if failures:
+        typer.echo(f"advdepth: {len(failures)} of {len(found.files)} photographs failed", err=True)
+        raise typer.Exit(2 if len(failures) == len(found.files) else 1)

@@ -34,6 +34,8 @@ __all__ = [
     "PairTask",
     "Raw",
     "Splits",
+    "Factor",
+    "PaletteFile",
     "TEST_EVERY",
     "data",
     "systems_of_kinds",
@@ -151,13 +153,20 @@ def in_words(first: Mapping[str, Any]) -> str:
     return "; ".join([", ".join(told), *lists])
 
 
-# %% ../../nbs/95_apps/cli_data.ipynb #69158faa
+# %% ../../nbs/95_apps/cli_data.ipynb #0f2f27c8
 Kind = Annotated[str, typer.Option(help="depth, stereo or pairs; default: found out")]
 PairTask = Annotated[
     str, typer.Option("--task", help="pairs: colorize (a gray picture) or segment (classes of a photograph)")
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="labelled .mat: its rawDepths, with holes, not the in-filled ones")]
 Splits = Annotated[Path | None, typer.Option(help="labelled .mat: where splits.mat lies, if not beside it")]
+Factor = Annotated[
+    float | None,
+    typer.Option(help="raw frames: metres of one unit of depth (default 0.001); stereo: what to divide disparities by"),
+]
+PaletteFile = Annotated[
+    Path | None, typer.Option("--palette", help='pairs: a JSON of the classes, {"sky": [red, green, blue], ...}')
+]
 
 
 @data_app.command("info")
@@ -167,6 +176,8 @@ def data_info(
     task: PairTask = "",
     raw: Raw = False,
     splits: Splits = None,
+    factor: Factor = None,
+    palette: PaletteFile = None,
     as_json: Json = False,
 ) -> None:
     """Say which layout a path holds, how many frames or pairs, and what the first one is like.
@@ -174,7 +185,8 @@ def data_info(
     --json: kind, layout, count, and first: its name, scene and split, and its numbers with units in their keys, such as
     height_px, depth_min_m, baseline_m or unknown_fraction; null where they are not known.
     """
-    asked = {"task": warn_if_renamed("task", task, current_task(task)) or None, "raw": raw or None, "splits": splits}
+    asked = {"task": warn_if_renamed("task", task, current_task(task)) or None, "raw": raw or None}
+    asked |= {"splits": splits, "factor": factor, "palette": palette}
     system, opened = open_any(source, kind, asked)
     first = system.describe_first(opened)
     if as_json:
@@ -196,7 +208,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(sides[1]), int(sides[2])
 
 
-# %% ../../nbs/95_apps/cli_data.ipynb #3439cb04
+# %% ../../nbs/95_apps/cli_data.ipynb #0d191c15
 TEST_EVERY = 5  # of pairs without a division of their own
 
 
@@ -214,9 +226,8 @@ def data_pack(
     raw: Raw = False,
     splits: Splits = None,
     render: Annotated[str | None, typer.Option(help="MPI Sintel: the pass, final (the default) or clean")] = None,
-    factor: Annotated[
-        float | None, typer.Option(help="Middlebury 2005 and 2006: what to divide its 8-bit disparities by")
-    ] = None,
+    factor: Factor = None,
+    palette: PaletteFile = None,
     keep_ego_hood: Annotated[
         bool | None, typer.Option(help="Cityscapes: keep the car's hood (the default), or cut the bottom fifth off")
     ] = None,
@@ -238,6 +249,7 @@ def data_pack(
         "splits": splits,
         "render": render,
         "factor": factor,
+        "palette": palette,
     }
     asked["keep_ego_hood"] = keep_ego_hood
     try:

@@ -101,7 +101,7 @@ class DepthSource(Source):
         return Frame(image, known_metres(depth, where), sample.scene, sample.name, sample.split, quantum, cap)
 
 
-# %% ../../nbs/20_data/nyu.ipynb #20f1606d
+# %% ../../nbs/20_data/nyu.ipynb #d2a79dfe
 SATURATED = 65535  # of 16 bits
 
 
@@ -113,7 +113,7 @@ def metres_of_8_bits(path: Path, where: str = "") -> np.ndarray:
 def metres_of_16_bits(path: Path, where: str = "", factor: float = 0.001) -> np.ndarray:
     """Depth of a 16-bit picture, `(H,W)` float32: metres = factor*v; 0 and 65535 are unknown."""
     codes = read_codes(path, where, 16, f"depth, metres = {factor:g}*v")
-    return np.where(codes == SATURATED, 0, codes).astype(np.float32) * np.float32(factor)
+    return np.where(codes == SATURATED, 0, codes).astype(np.float32) / np.float32(1 / factor)
 
 
 # %% ../../nbs/20_data/nyu.ipynb #807a8d1c
@@ -380,7 +380,7 @@ def _open_packed(path: Path, file: h5py.File) -> DepthSource:
     return DepthSource(layout, path, tuple(records), _read_packed, division)
 
 
-# %% ../../nbs/20_data/nyu.ipynb #9753ffc2
+# %% ../../nbs/20_data/nyu.ipynb #eb2ac0cb
 PACKED_FORMAT = "advdepth_nb packed depth 1"
 LAYOUTS = (
     "*.mat", "data/nyu2_train.csv", "data/nyu2_test.csv", "{train,val}/<scene>/*.h5",
@@ -398,13 +398,13 @@ def open_source(
     path, splits = Path(path).expanduser(), Path(splits).expanduser() if splits else None
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    if factor is not None and not 0 < factor < 1:
-        raise ValueError(f"factor must be the metres of one unit, between 0 and 1, not {factor:g}")
     source = _open_file(path, splits, raw) if path.is_file() else _open_folder(path, splits, raw, factor or 0.001)
     if (raw or splits) and source.read is not _read_mat:
         raise ValueError(f"{path}: raw and splits are options of the labelled .mat, but this is {source.layout}")
     if factor is not None and source.read is not _read_raw:
         raise ValueError(f"{path}: factor is an option of raw frames, but this is {source.layout}; leave it out")
+    if factor is not None and not 0 < factor < 1:
+        raise ValueError(f"factor must be the metres of one unit, between 0 and 1, not {factor:g}")
     return source
 
 

@@ -139,7 +139,7 @@ def head_and_encoder(net: nn.Module, lr: float, factor: float) -> list[dict[str,
     return [group for group in groups if group["params"]]
 
 
-# %% ../../nbs/80_systems/depth.ipynb #0076c6c1
+# %% ../../nbs/80_systems/depth.ipynb #13bf7a20
 class DepthSystem(System[DepthExperiment, PackedDepth]):
     """Hu et al.'s network, supervised by measured depth."""
 
@@ -160,7 +160,7 @@ class DepthSystem(System[DepthExperiment, PackedDepth]):
     # The scale-invariant F1 is a sharper judge of boundaries than Hu's, but 0 for maps as smooth as those of `quick`.
     endpoints: ClassVar[Mapping[str, str]] = {"rmse": "equivalent?", "edge_f1_25": "superior?"}
     kind, kind_words, packed_format = "depth", "frames with depth", PACKED_FORMAT
-    data_options = frozenset({"raw", "splits"})
+    data_options = frozenset({"raw", "splits", "factor"})
 
     def open_data(self, path: Path, **options: Any) -> DepthSource:
         return open_source(path, **options)
