@@ -117,7 +117,7 @@ def test_masks_of_every_kind(tmp_path, kind):
          ["masks/x.png holds the value 6", "0 to 3"]),
         ({"images/x.png": photo(), "masks/x.png": photo()}, "segment", {}, ["masks/x.png has three channels"]),
         ({"images/x.png": photo(), "masks/x.png": photo()[..., 0]}, "segment", {}, ["neither black nor white"]),
-        ({"images/x.png": photo(), "masks/x.png": classes().astype(np.uint16) * 300}, "segment", {}, ["masks/x.png has 16 bits"]),
+        ({"images/x.png": photo(), "masks/x.png": classes().astype(np.uint16) * 300}, "segment", {}, ["has 16 bits"]),
         ({"notes/x.csv": None}, "colorize", {}, ["holds no pictures"]),
         ({"A/x.csv": None, "B/x.csv": None}, "colorize", {}, ["holds no pictures"]),
         ({"x.png": b"nothing"}, "colorize", {}, ["x.png is no picture of a known format"]),

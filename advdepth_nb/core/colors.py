@@ -77,7 +77,7 @@ def numbered_palette(count: int) -> Palette:
     return {str(number): (color(number, 0), color(number, 1), color(number, 2)) for number in range(count)}
 
 
-# %% ../../nbs/00_core/colors.ipynb #5c9f639a
+# %% ../../nbs/00_core/colors.ipynb #458f6095
 def read_palette(path: Path | str) -> Palette:
     """The palette in a JSON file."""
     path = Path(path)
@@ -85,7 +85,7 @@ def read_palette(path: Path | str) -> Palette:
         raise FileNotFoundError(f"{path} does not exist; a palette is a JSON file, {PALETTE_FILE}")
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-        return as_palette({str(name): tuple(map(int, color)) for name, color in held.items()})
+        return as_palette({str(name): (int(r), int(g), int(b)) for name, (r, g, b) in held.items()})
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no palette ({error}); a palette is a JSON file, {PALETTE_FILE}") from error
 

@@ -51,9 +51,9 @@ def reads_heic() -> bool:
     return True
 
 
-# %% ../../nbs/00_core/pictures.ipynb #41bc8c4d
+# %% ../../nbs/00_core/pictures.ipynb #b02f134e
 def _opened(path: Path) -> Image.Image:
-    """The file's picture, not yet decoded. Pillow refuses more than 178 million pixels, and warns from 89 million on."""
+    """The file's picture, not yet decoded. Pillow refuses more than 178 million pixels, and warns of half of them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large photographs are not an attack
         return Image.open(path)
