@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/20_data/pairs.ipynb #a0a56af5
+# %% ../../nbs/20_data/pairs.ipynb #6d425b20
 def read_picture(
     path: Path,
     indices: bool = False,  # of a file with a colored palette: the numbers in it, not the colors they stand for
@@ -67,7 +67,7 @@ def read_picture(
     if mode in ("P", "PA") and _gray_palette(picture, whole=not indices):
         mode = "L"
     wanted = "L" if mode in ("1", "L", "LA") else "P" if indices and mode == "P" else "RGB"
-    return np.asarray(picture if picture.mode == wanted else picture.convert(wanted))
+    return np.array(picture if picture.mode == wanted else picture.convert(wanted))  # writable, as torch wants it
 
 
 def _gray_palette(picture: Image.Image, whole: bool) -> bool:
