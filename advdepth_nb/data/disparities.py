@@ -22,7 +22,6 @@ __all__ = [
     "decode_kitti",
     "decode_cityscapes",
     "decode_sintel",
-    "codes_of",
     "read_pfm",
     "read_disparity",
     "cross_check",
@@ -78,19 +77,6 @@ def decode_cityscapes(values: np.ndarray) -> np.ndarray:
 def decode_sintel(pixels: np.ndarray) -> np.ndarray:
     """Disparity in pixels from Sintel's `(H,W,3)` uint8 (Butler et al. 2012, README of the stereo set)."""
     return pixels.astype(np.float32) @ np.array([4, 2**-6, 2**-14], np.float32)
-
-
-# %% ../../nbs/20_data/disparities.ipynb #12bef082
-def codes_of(
-    path: Path,
-    bits: int,  # 8 or 16: what the layout promises
-    what: str = "disparity",  # that the file should hold, for the error message
-) -> np.ndarray:
-    """The numbers of a picture of one channel with just so many bits, `(H,W)` uint8 or uint16."""
-    codes = read_codes(path)
-    if (found := 8 * codes.itemsize) != bits:
-        raise ValueError(f"{path} is {found}-bit, but {what} of this layout has {bits} bits; is it the right file?")
-    return codes
 
 
 # %% ../../nbs/20_data/disparities.ipynb #4d73480a
