@@ -145,11 +145,13 @@ def _code_fault(shown: np.ndarray, told: np.ndarray) -> str:
     )
 
 
-# %% ../../nbs/20_data/rig_checks.ipynb #fc4b6b42
+# %% ../../nbs/20_data/rig_checks.ipynb #fa10f022
 def _pooled(found: list[Matches]) -> Matches:
     """The places of several pairs as those of one."""
-    columns = ([getattr(one, name) for one in found] for name in ("at", "disparity", "rows"))
-    return Matches(*map(np.concatenate, columns), max(one.grain for one in found))
+    at, disparity, rows = (
+        np.concatenate([getattr(one, name) for one in found]) for name in ("at", "disparity", "rows")
+    )
+    return Matches(at, disparity, rows, max(one.grain for one in found))
 
 
 def view_faults(
