@@ -21,6 +21,7 @@ from advdepth_nb.systems.catalog import STUDIES
 from advdepth_nb.systems.catalog import experiment
 from advdepth_nb.metrics.images import score_segment
 from advdepth_nb.core.colors import paint
+from advdepth_nb.data.stereo import PackedStereo
 from advdepth_nb.systems.model_files import load_model
 from advdepth_nb.systems.translation import paint_with
 from advdepth_nb.study.train import train_run
@@ -110,6 +111,26 @@ def test_a_stereo_study_from_command_to_report(fields, tmp_path):
     assert "9.28 %" in json.dumps(json.loads((folder / "report.ipynb").read_text()))
     again = command("ablate", "stereo", "--scale", "smoke", "--rows", rows, "--out", tmp_path, data=fields.parent)
     assert again.returncode == 0 and "2 of 2 runs are done already" in again.stdout
+
+
+def test_a_rig_without_disparities_is_studied_by_its_reconstructions(fields, tmp_path):
+    """From folders of views to verdicts: nothing is refused, nothing is NaN, and no EPE is claimed."""
+    for i, pair in enumerate(PackedStereo(fields)):
+        for side in ("left", "right"):
+            path = tmp_path / f"rig/{side}/row_{i // 2}/{side}_{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pair[side].permute(1, 2, 0).numpy()).save(path)
+    rows = ["ablate", "stereo", "--scale", "smoke", "--rows", "mean_disparity,full", "--set", "epochs=1"]
+    done = command(*rows, "--data", tmp_path / "rig", "--out", tmp_path / "out", data=tmp_path / "data")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = (tmp_path / "out").iterdir()
+    records = collect(folder)
+    assert set(records.images["protocol"]) == {"reconstruction"}
+    assert set(records.images["metric"]) == {"photo_l1", "photo_ssim", "mse"} and records.images["value"].notna().all()
+    drawn = check_pages(SYSTEMS["stereo"].pages(records, {"": next((tmp_path / "data").glob("*.h5"))}, folder))
+    assert {"errors", "views", "rows"} <= set(drawn)
+    text = (folder / "stereo.md").read_text()
+    assert "reconstruction L1 ↓" in text and "no error of disparity (EPE) can be given" in text and "nan" not in text
 
 
 def test_depth_is_scored_where_the_rig_is_known_and_only_there(fields):

@@ -133,12 +133,12 @@ def _read_sintel(record: Sample) -> dict:
     return fields
 
 
-# %% ../../nbs/20_data/stereo_layouts.ipynb #1e037f94
+# %% ../../nbs/20_data/stereo_layouts.ipynb #dfe1aeac
 def missing_pass(folder: Path, render: str) -> FileNotFoundError:
     """What is wrong where the pass that was asked for, or none, is not there."""
     other = "clean" if render == "final" else "final"
     return FileNotFoundError(
-        f"{folder} does not exist; the other render pass may: give --render {other}, or in Python "
+        f"{folder} does not exist; the other render pass may: data pack --render {other}, or in Python "
         f"open_stereo(path, render={other!r})"
     )
 
