@@ -203,18 +203,24 @@ def read_calibration(
     return rig
 
 
-# %% ../../nbs/20_data/calibration.ipynb #e806b7cd
+# %% ../../nbs/20_data/calibration.ipynb #c4afef6d
 _STEMS = ("calib", "calibration", "calib_cam_to_cam", "stereo", "rig", "extrinsics", "camera", "camera_info", "right")
+_READ = (".yaml", ".yml", ".json")  # and .txt, where the name says calibration
+_UNREAD = (".xml", ".npz", ".npy", ".mat", ".pkl", ".conf", ".ini", ".toml", ".csv")
+
+
+def _may_be_one(path: Path) -> bool:
+    """Whether a file is a calibration, by its name."""
+    stem, kind = path.stem.lower(), path.suffix.lower()
+    return stem in _STEMS and (kind in _READ or (kind == ".txt" and stem.startswith("calib")))
 
 
 def find_calibration(folders: Iterable[Path]) -> tuple[Path | None, list[Path]]:
     """The calibration file in the first of the folders that holds one; and files beside it that cannot be read."""
     for folder in folders:
         files = sorted(p for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
-        named = [p for stem in _STEMS for p in files if p.stem.lower() == stem and p.suffix.lower() in (
-            (".txt", ".yaml", ".yml", ".json") if stem.startswith("calib") else (".yaml", ".yml", ".json"))]  # fmt: skip
-        unread = [p for p in files if p.stem.lower().startswith("calib") and p.is_file() and p.suffix.lower() in (
-            ".xml", ".npz", ".npy", ".mat", ".pkl", ".conf", ".ini", ".toml", ".csv")]  # fmt: skip
+        named = sorted(filter(_may_be_one, files), key=lambda p: _STEMS.index(p.stem.lower()))
+        unread = [p for p in files if p.stem.lower().startswith("calib") and p.suffix.lower() in _UNREAD]
         if named or unread:
-            return (named[0] if named else None), ([] if named else unread)
+            return (named[0], []) if named else (None, unread)
     return None, []

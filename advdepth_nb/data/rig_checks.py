@@ -106,7 +106,7 @@ def match_views(
     return Matches(at[sure].numpy() / scale, -moved[:, 1], moved[:, 0], 1 / scale)
 
 
-# %% ../../nbs/20_data/rig_checks.ipynb #1a6f3c07
+# %% ../../nbs/20_data/rig_checks.ipynb #ecad3121
 _ENOUGH = 20
 
 
@@ -115,8 +115,8 @@ def _row_fault(seen: Matches) -> str:
     if off.mean() <= 0.6:
         return ""
     return (
-        f"{off.sum()} of {len(off)} places lie in another row of the right view, {np.median(np.abs(seen.rows)):.3g} rows "
-        "away in the middle: are the views rectified, and of one moment?"
+        f"{off.sum()} of {len(off)} places lie in another row of the right view, {np.median(np.abs(seen.rows)):.3g} "
+        "rows away in the middle: are the views rectified, and of one moment?"
     )
 
 

@@ -133,7 +133,7 @@ def _read_sintel(record: Sample) -> dict:
     return fields
 
 
-# %% ../../nbs/20_data/stereo_layouts.ipynb #dfe1aeac
+# %% ../../nbs/20_data/stereo_layouts.ipynb #e0d5e6cb
 def missing_pass(folder: Path, render: str) -> FileNotFoundError:
     """What is wrong where the pass that was asked for, or none, is not there."""
     other = "clean" if render == "final" else "final"
@@ -144,6 +144,7 @@ def missing_pass(folder: Path, render: str) -> FileNotFoundError:
 
 
 def find_sintel(root: Path, options: dict) -> StereoSource | None:
+    """MPI Sintel's stereo set in one render pass."""
     base = root / "training" if (root / "training").is_dir() else root
     if not any((base / f"{render}_{side}").is_dir() for render in ("final", "clean") for side in ("left", "right")):
         return None

@@ -18,7 +18,7 @@ from .images import structure
 __all__ = ["RECONSTRUCTION", "RECONSTRUCTION_METRICS", "ReconstructionProtocol", "score_reconstruction"]
 
 
-# %% ../../nbs/50_metrics/reconstruction.ipynb #15bcc8b7
+# %% ../../nbs/50_metrics/reconstruction.ipynb #c07dccc9
 @dataclass(frozen=True)
 class ReconstructionProtocol:
     """How a disparity is scored by the left view that it makes from the right one."""
@@ -27,8 +27,8 @@ class ReconstructionProtocol:
     post_process: bool = False  # the prediction is blended with that for the mirrored image
 
     caveat = (
-        "Without true disparities no error of disparity (EPE) can be given: a low error of the reconstruction is no proof "
-        "of a right disparity, which texture alone can show."
+        "Without true disparities no error of disparity (EPE) can be given: a low error of the reconstruction is no "
+        "proof of a right disparity, which texture alone can show."
     )
 
     def post_processed(self) -> ReconstructionProtocol:

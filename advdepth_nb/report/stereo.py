@@ -254,14 +254,14 @@ def published(study: str) -> pd.DataFrame:
     return pd.DataFrame([{"row": "", "method": method, "source": "page", "note": note}])
 
 
-# %% ../../nbs/90_report/stereo.ipynb #d7ace55e
+# %% ../../nbs/90_report/stereo.ipynb #acb00ee7
 def pages(records: Records, data: Mapping[str, str | Path], folder: str | Path) -> list[Page]:
     """The pages of a stereo study; `data[""]` is the packed file it ran on. Nothing but figures goes into `folder`."""
     packed = data[""]
     return [
         Page("errors", "The rows as points",
-             "Mean absolute error of disparity under each protocol, or of the reconstruction where no disparity is known; "
-             "seeds as bars.",
+             "Mean absolute error of disparity under each protocol, or of the reconstruction where no disparity is "
+             "known; seeds as bars.",
              lambda: error_points(records)),
         Page("network", "The network",
              "Drawn from the modules (Figures 2 and 6 of the stereo-GAN project page, Parhar).",

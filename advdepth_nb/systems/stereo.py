@@ -153,7 +153,7 @@ def stereo_scores(
     return scores
 
 
-# %% ../../nbs/80_systems/stereo.ipynb #0d61a0d5
+# %% ../../nbs/80_systems/stereo.ipynb #71dd790e
 Protocol = DisparityProtocol | ReconstructionProtocol
 
 
@@ -161,8 +161,8 @@ def true_disparity(data: PackedStereo, pair: Mapping[str, Tensor], protocol: Dis
     """`(1,H,W)` of a pair; one sentence where its data has none."""
     if "disparity" not in pair:
         raise ValueError(
-            f"{data.path} has no true disparities in its {data.split} split, so protocol {protocol.name} cannot be scored; "
-            f"score the {RECONSTRUCTION.name}, or give data that has some (of KITTI the folder training/)"
+            f"{data.path} has no true disparities in its {data.split} split, so protocol {protocol.name} cannot be "
+            f"scored; score the {RECONSTRUCTION.name}, or give data that has some (of KITTI the folder training/)"
         )
     return pair["disparity"]
 
@@ -203,7 +203,7 @@ def check_halving(encoder: str, size: tuple[int, int]) -> None:
         raise ValueError(f"size {size} does not fit encoder {encoder!r}, which does not halve it: {remedy}")
 
 
-# %% ../../nbs/80_systems/stereo.ipynb #912fcb3f
+# %% ../../nbs/80_systems/stereo.ipynb #96dd84c2
 class StereoSystem(System[StereoExperiment, PackedStereo]):
     """A U-net on rectified pairs."""
 
@@ -306,7 +306,7 @@ class StereoSystem(System[StereoExperiment, PackedStereo]):
         return protocol.post_processed() if name.endswith("_pp") else protocol
 
     def protocols_for(self, e: StereoExperiment, data: PackedStereo) -> tuple[str, ...]:
-        """Those of disparity, without the ones that ask for occlusion where nothing tells of it; else reconstruction."""
+        """Those of disparity, of which some ask for occlusion; without true disparities that of reconstruction."""
         if not data.has_disparity:
             return (RECONSTRUCTION.name,)
         told = "occluded" in data.fields
