@@ -54,7 +54,7 @@ class Rig:
             )
 
 
-# %% ../../nbs/20_data/calibration.ipynb #77f5a3a4
+# %% ../../nbs/20_data/calibration.ipynb #a68629b6
 def _text_of(path: Path) -> str:
     """The text of a file in whatever encoding; Latin-1 takes every byte."""
     data = path.read_bytes()
@@ -75,11 +75,11 @@ def _keys_of(path: Path) -> dict[str, Any]:
         return {key.strip().lower(): value.strip() for key, value in pairs}
     try:
         told = json.loads(text) if kind == ".json" else yaml.safe_load(re.sub(r"(?m)^%.*$|!!\S+", "", text))
-    except (ValueError, yaml.YAMLError) as error:
+        return _flat(told) if isinstance(told, Mapping) else {}
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(
             f"{path} cannot be read as {kind[1:]} ({str(error).splitlines()[0]}); copy it again"
         ) from error
-    return _flat(told) if isinstance(told, Mapping) else {}
 
 
 def _flat(told: Mapping[Any, Any]) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def _named(keys: Mapping[str, Any]) -> Rig | None:
     return Rig(focal[0], plain[0], doffs[0] if doffs else 0.0, int(width[0]) if width else None)
 
 
-# %% ../../nbs/20_data/calibration.ipynb #d8945319
+# %% ../../nbs/20_data/calibration.ipynb #a62457cc
 def read_calibration(
     path: Path | str,
     gray: bool = False,  # the views are of KITTI's gray cameras 0 and 1
@@ -191,10 +191,9 @@ def read_calibration(
     keys = _keys_of(path)
     try:
         rig = _middlebury(keys) or _kitti(keys, gray) or _opencv(keys) or _ros(keys) or _named(keys)
-    except (ValueError, TypeError, IndexError) as error:
-        raise ValueError(
-            f"{path}: {error}; in Middlebury's form cam0=[f 0 cx; ...] and baseline= in mm are expected"
-        ) from error
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        form = "in Middlebury's form cam0=[f 0 cx; ...] and baseline= in mm are expected"
+        raise ValueError(f"{path}: {error}; {form if 'cam0' in keys else 'correct it'}") from error
     if rig is None:
         raise ValueError(
             f"{path}: cam0=[f 0 cx; ...] and baseline= in mm are expected, or KITTI's P2 and P3, OpenCV's P1 and P2, "

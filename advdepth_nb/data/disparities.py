@@ -139,7 +139,7 @@ def _values_of(path: Path) -> np.ndarray:
     return values
 
 
-# %% ../../nbs/20_data/disparities.ipynb #8c1d522d
+# %% ../../nbs/20_data/disparities.ipynb #7c5b24b0
 def read_disparity(
     path: Path,
     factor: float | None = None,  # what whole numbers must be divided by; None: 256 in a 16-bit PNG
@@ -153,7 +153,7 @@ def read_disparity(
     unknown = values == UNKNOWN if values.dtype.kind == "i" else np.zeros(values.shape, bool)
     if factor is None and not (path.suffix.lower() == ".png" and values.dtype == np.uint16):
         raise ValueError(
-            f"{path} holds whole numbers ({values.dtype}); say what they must be divided by with factor (--factor): 1 "
+            f"{path} holds whole numbers ({values.dtype}); say what they must be divided by: data pack --factor N, 1 "
             "for pixels, 16 for those of OpenCV's matchers, 256 for KITTI's code"
         )
     return np.where(unknown, 0, values).astype(np.float32) / (factor or KITTI_FACTOR)

@@ -130,7 +130,7 @@ def _side_fault(seen: Matches) -> str:
     return f"{where}: do the cameras converge? A disparity is taken to be positive"
 
 
-# %% ../../nbs/20_data/rig_checks.ipynb #8688229d
+# %% ../../nbs/20_data/rig_checks.ipynb #8655ea42
 def _code_fault(shown: np.ndarray, told: np.ndarray) -> str:
     """Of disparities that the places show, and those that the files tell of the same places, 0 = unknown."""
     both = (shown > 2) & (told > 0)
@@ -141,7 +141,7 @@ def _code_fault(shown: np.ndarray, told: np.ndarray) -> str:
         return ""
     return (
         f"the disparities in the files are {ratio:.2g} times those that {both.sum()} places of the views show: is it "
-        "another code? --factor says what whole numbers are divided by"
+        "another code? data pack --factor N divides whole numbers by N"
     )
 
 

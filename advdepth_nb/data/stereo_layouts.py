@@ -359,7 +359,7 @@ def find_middlebury_2014(root: Path, options: dict) -> StereoSource | None:
     return source_of("Middlebury 2014 or v3 (PFM)", root, records, _read_middlebury_2014)
 
 
-# %% ../../nbs/20_data/stereo_layouts.ipynb #0631d0ea
+# %% ../../nbs/20_data/stereo_layouts.ipynb #5098bfe3
 @dataclass(frozen=True)
 class MiddleburySet:
     """Names and numbers of the sets with 8-bit disparities."""
@@ -386,7 +386,7 @@ def _factor_of(left: Path, rows: int, kind: MiddleburySet, given: float | None) 
         return factor
     raise ValueError(
         f"{left} has {rows} rows, not {', '.join(map(str, kind.factors))} as this set in its three sizes; say what its "
-        "8-bit disparities must be divided by: --factor 4, or in Python open_stereo(path, factor=4)"
+        "8-bit disparities must be divided by: data pack --factor 4, or in Python open_stereo(path, factor=4)"
     )
 
 
