@@ -359,7 +359,7 @@ def test_a_spoilt_rig_is_told(monkeypatch, capsys, tmp_path, real_data):
     _, said = info(tmp_path / "rig")
     assert "the disparities in the files are 0.06" in said and "--factor" in said
     told, said = info(tmp_path / "rig", "--factor", 16)
-    assert "disparity PNG divided by 16" in told and not said
+    assert "disparities divided by 16" in told and not said
 
 
 def segments(root, count=6):
