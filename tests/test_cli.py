@@ -1,6 +1,7 @@
 """The command: a user's mistake is one sentence and exit code 2; the verbs do what the library does."""
 
 import json
+import warnings
 import re
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from advdepth_nb.systems.catalog import experiment
 from advdepth_nb.core.colors import PALETTES
 from advdepth_nb.data.pairs import PackedPairs
 from advdepth_nb.data.samples import resplit
-from advdepth_nb.data.stereo import PackedStereo, decode_kitti, open_stereo, pack_stereo, read_values
+from advdepth_nb.core.pictures import read_codes
+from advdepth_nb.data.disparities import decode_kitti
+from advdepth_nb.data.stereo import PackedStereo, open_stereo, pack_stereo
 from advdepth_nb.metrics.registry import METRICS
 from advdepth_nb.systems.model_files import load_model, save_model
 from advdepth_nb.systems.catalog import SYSTEMS
@@ -144,14 +147,41 @@ def test_predict_disparity_and_with_a_rig_depth(monkeypatch, capsys, tmp_path, p
     code, told, error = run(monkeypatch, capsys, "predict", photograph, "-o", out, "--model", model)
     assert code == 0 and "photo_disparity.png" in told, error
     assert sorted(p.name for p in out.iterdir()) == ["photo_color.png", "photo_disparity.png"]
-    disparity = decode_kitti(read_values(out / "photo_disparity.png", 16))
+    disparity = decode_kitti(read_codes(out / "photo_disparity.png", bits=16))
     assert disparity.shape == (90, 160) and abs(disparity.mean() / 160 - 0.15) < 0.05  # as the network begins
     words = ["--model", model, "--focal", 140, "--baseline", 0.5]
     code, told, error = run(monkeypatch, capsys, "predict", photograph, "-o", out, *words)
     assert code == 0 and "photo_depth.png" in told, error
-    depth = read_values(out / "photo_depth.png", 16) / 1000
+    depth = read_codes(out / "photo_depth.png", bits=16) / 1000
     assert np.allclose(depth * disparity, 140 * 0.5, rtol=1e-3)
     assert Image.open(out / "photo_color.png").size == (160, 90)
+
+
+def test_the_rig_of_a_calibration_file_gives_depth(monkeypatch, capsys, tmp_path):
+    """Beside the photographs it is found; elsewhere it is named; a damaged one costs the depth, and a word."""
+    shot, model, out = (
+        write(tmp_path / "rig/left/photo.png", photo(0, 90, 160)),
+        saved(tmp_path, "baseline", "stereo"),
+        tmp_path / "o",
+    )
+    calib = tmp_path / "rig/calib.txt"
+    calib.write_text("cam0 = [140 0 80; 0 140 45; 0 0 1]\ndoffs = 8\nbaseline = 500\n")
+    code, _, error = run(monkeypatch, capsys, "predict", shot, "-o", out, "--model", model)
+    assert code == 0 and "rig of" in error and "focal 140 px, baseline 0.5 m, doffs 8 px" in error
+    disparity = decode_kitti(read_codes(out / "photo_disparity.png", bits=16))
+    depth = read_codes(out / "photo_depth.png", bits=16)
+    assert np.allclose(depth / 1000 * (disparity + 8), 140 * 0.5, rtol=1e-3)
+    calib.rename(tmp_path / "mine.txt")
+    for words in (["--calib", tmp_path / "mine.txt"], ["--focal", 140, "--baseline", 0.5, "--doffs", 8]):
+        assert run(monkeypatch, capsys, "predict", shot, "-o", out / "again", "--model", model, *words)[0] == 0
+        assert np.array_equal(read_codes(out / "again/photo_depth.png"), depth)
+    words = ["--model", model, "--calib", tmp_path / "mine.txt", "--focal", 140, "--baseline", 1]
+    code, _, error = run(monkeypatch, capsys, "predict", shot, "-o", out, *words)
+    assert code == 2 and "--calib says what --focal, --baseline and --doffs say; give either" in error
+    calib.write_text("cam0=[140 0 80]\nbaseline=0.5\n")
+    code, _, error = run(monkeypatch, capsys, "predict", shot, "-o", out / "none", "--model", model)
+    assert code == 0 and "less than a millimetre" in error and "no depth is written" in error
+    assert not (out / "none/photo_depth.png").exists()
 
 
 def test_what_a_disparity_file_cannot_say_is_said(monkeypatch, capsys, tmp_path):
@@ -159,7 +189,7 @@ def test_what_a_disparity_file_cannot_say_is_said(monkeypatch, capsys, tmp_path)
     model = saved(tmp_path, "baseline", "stereo")
     code, told, error = run(monkeypatch, capsys, "predict", wide, "-o", tmp_path / "out", "--model", model)
     assert code == 0 and "above 0 and up to 255.996 pixels" in error and len(error.strip().splitlines()) == 1
-    assert "->" in told and (read_values(tmp_path / "out/wide_disparity.png", 16) == 0).mean() > 0.9
+    assert "->" in told and (read_codes(tmp_path / "out/wide_disparity.png", bits=16) == 0).mean() > 0.9
 
 
 @pytest.mark.parametrize(
@@ -308,6 +338,28 @@ def test_info_names_the_rig_and_the_maps(monkeypatch, capsys, tmp_path):
     code, told, error = run(monkeypatch, capsys, "data", "info", tmp_path / "rig", "--kind", "stereo")
     assert code == 0 and "no disparity is known, 100.0% unknown" in told, error
     assert "focal length 700 px, baseline 0.12 m, doffs 2.5 px" in told
+
+
+def test_a_spoilt_rig_is_told(monkeypatch, capsys, tmp_path, real_data):
+    """Exchanged views in `info`, a wrong factor too, which the option then mends."""
+    pair = open_stereo(real_data / "stereo/middlebury2005")[0]
+    write(tmp_path / "rig/left/1.png", pair.left), write(tmp_path / "rig/right/1.png", pair.right)
+    write(tmp_path / "rig/disp/1.png", np.round(16 * pair.disparity).astype(np.uint16))
+    write(tmp_path / "odd/left/1.png", pair.right), write(tmp_path / "odd/right/1.png", pair.left)
+
+    def info(*words):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            code, told, error = run(monkeypatch, capsys, "data", "info", *words)
+        assert code == 0
+        return told, error + "".join(str(warning.message) for warning in said)
+
+    _, said = info(tmp_path / "odd")
+    assert f"{tmp_path / 'odd'}: of 1 pairs looked at, " in said and "are left and right exchanged?" in said
+    _, said = info(tmp_path / "rig")
+    assert "the disparities in the files are 0.06" in said and "--factor" in said
+    told, said = info(tmp_path / "rig", "--factor", 16)
+    assert "disparities divided by 16" in told and not said
 
 
 def segments(root, count=6):

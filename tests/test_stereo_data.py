@@ -17,7 +17,9 @@ from advdepth_nb.data.augment import STEREO_AUGMENT, stereo_batch
 from advdepth_nb.core.geometry import depth_from_disparity, in_frame, warp
 from advdepth_nb.data import rendered as worlds
 from advdepth_nb.data.rendered import pack_fields
-from advdepth_nb.data.stereo import PackedStereo, open_stereo, pack_stereo, read_pfm, resize_stereo
+from advdepth_nb.data.disparities import read_pfm
+from advdepth_nb.data.rig_checks import view_faults
+from advdepth_nb.data.stereo import PackedStereo, open_stereo, pack_stereo, resize_stereo
 
 GREY = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
@@ -46,6 +48,38 @@ def test_kitti_agrees_with_torchvision(tmp_path):
         left, right, code, _ = theirs[i]
         assert np.array_equal(ours[i].left, np.asarray(left)) and np.array_equal(ours[i].right, np.asarray(right))
         assert np.array_equal(ours[i].disparity, code[0].astype(np.float32))
+
+
+def test_kitti_2012_agrees_with_torchvision(tmp_path):
+    for i in range(2):
+        for side in (0, 1):
+            write(tmp_path / f"Kitti2012/training/colored_{side}/{i:06d}_10.png", view(10 * i + side))
+        code = np.round(256 * disparity(i)).astype(np.uint16)
+        for kind, hidden in (("disp_occ", 1), ("disp_noc", 3)):
+            write(tmp_path / f"Kitti2012/training/{kind}/{i:06d}_10.png", np.where(np.arange(40) % hidden, 0, code))
+    theirs, ours = oracles.Kitti2012Stereo(str(tmp_path)), open_stereo(tmp_path / "Kitti2012")
+    assert len(ours) == len(theirs) == 2 and ours.layout == "KITTI 2012"
+    for i in range(2):
+        left, right, code, _ = theirs[i]
+        assert np.array_equal(ours[i].left, np.asarray(left)) and np.array_equal(ours[i].right, np.asarray(right))
+        seen = code[0] > 0  # torchvision reads what both views see
+        assert np.array_equal(ours[i].disparity[seen], code[0][seen].astype(np.float32))
+        assert not (ours[i].occluded & seen).any() and (ours[i].occluded | ours[i].out_of_frame | seen).any()
+
+
+def test_sceneflow_agrees_with_torchvision(tmp_path):
+    root = tmp_path / "SceneFlow/FlyingThings3D"
+    for i, scene in enumerate(("TRAIN/A/0000", "TRAIN/B/0001")):
+        for j, side in enumerate(("left", "right")):
+            write(root / f"frames_finalpass/{scene}/{side}/0006.png", view(2 * i + j))
+            pfm(root / f"disparity/{scene}/{side}/0006.pfm", disparity(2 * i + j))
+    theirs = oracles.SceneFlowStereo(str(tmp_path), variant="FlyingThings3D", pass_name="final")
+    ours = open_stereo(tmp_path / "SceneFlow")
+    assert len(ours) == len(theirs) == 2 and ours.layout == "SceneFlow (final pass)" and ours.scenes_known
+    for i in range(2):
+        left, right, code = theirs[i][:3]
+        assert np.array_equal(ours[i].left, np.asarray(left)) and np.array_equal(ours[i].right, np.asarray(right))
+        assert np.array_equal(ours[i].disparity, np.abs(code[0]))
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -89,19 +123,19 @@ def test_disparity_of_another_encoding(tmp_path):
     root = kitti(tmp_path / "kitti")
     file = root / "training/disp_occ_0/000000_10.png"
     write(file, np.full((12, 40), 7, np.uint8))
-    refused(lambda: open_stereo(root)[0], str(file), "8-bit", "16 bits")
+    refused(lambda: open_stereo(root)[0], str(file), "8-bit", "16-bit is expected of disparity")
     write(file, view())
-    refused(lambda: open_stereo(root)[0], str(file), "3 channels", "one channel")
+    refused(lambda: open_stereo(root)[0], str(file), "mode RGB", "one channel")
     write(file, np.full((12, 40), 60000, np.uint16))
     refused(lambda: open_stereo(root)[0], "train pair 000000_10", "40 wide", "another code")
     write(file, np.full((11, 40), 300, np.uint16))
     refused(lambda: open_stereo(root)[0], "12x40", "disparity is 11x40")
     file.write_bytes(b"not a picture")
-    refused(lambda: open_stereo(root)[0], str(file), "cannot be read as a picture")
+    refused(lambda: open_stereo(root)[0], str(file), "no picture of a known format")
     scene = sintel(tmp_path / "sintel")
     file = scene / "training/disparities/alley_0/frame_0001.png"
     write(file, np.full((20, 60), 500, np.uint16))
-    refused(lambda: open_stereo(scene)[1], str(file), "RGB")
+    refused(lambda: open_stereo(scene)[1], str(file), "16 bits a pixel", "8-bit")
 
 
 def test_broken_pfm(tmp_path):
@@ -124,7 +158,7 @@ def test_broken_pfm(tmp_path):
     write(root / "mask0nocc.png", np.full((12, 41), 255, np.uint8))
     refused(lambda: open_stereo(tmp_path / "mb")[0], "mask0nocc.png is 12x41", "one release")
     write(root / "mask0nocc.png", view())
-    refused(lambda: open_stereo(tmp_path / "mb")[0], "mask0nocc.png", "3 channels")
+    refused(lambda: open_stereo(tmp_path / "mb")[0], "mask0nocc.png", "mode RGB")
     (root / "mask0nocc.png").unlink()
     (root / "calib.txt").write_text("cam0=[f 0 0]\nbaseline=ten\n")
     refused(lambda: open_stereo(tmp_path / "mb")[0], "calib.txt", "baseline= in mm")
@@ -147,6 +181,77 @@ def test_options_that_do_not_apply(tmp_path):
     refused(lambda: open_stereo(sintel(tmp_path / "b"), factor=0), "factor must be above 0")
     shutil.rmtree(tmp_path / "b/training/clean_left")
     refused(lambda: open_stereo(tmp_path / "b", render="clean"), "clean_left does not exist", kind=FileNotFoundError)
+
+
+# ---------------------------------------------------------------- rigs as people have them
+
+
+def test_nothing_hidden_is_read_and_links_are_followed(tmp_path):
+    """A folder copied from a Mac, with scenes that lie on another disk."""
+    root = rig(tmp_path / "rig")
+    for side in ("left", "right"):
+        (root / side / "._0.png").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+        write(tmp_path / f"disk/{side}/7.png", view(7))
+        (root / side / "far").symlink_to(tmp_path / "disk" / side)
+    assert [r.name for r in open_stereo(root).records] == ["0", "1", "far/7"]
+    street = kitti(tmp_path / "kitti")
+    for side in (2, 3):
+        (street / f"training/image_{side}/._000000_10.png").touch()
+    assert len(open_stereo(street)) == 2
+
+
+@pytest.mark.parametrize("name", ["{0}/{0}_{1}.png", "{0}/{1}_{0}.png", "{0}/{1}.png", "{0}_{1}.png", "{1}-{0}.png"])
+@pytest.mark.parametrize("sides", [("left", "right"), ("Left", "Right"), ("cam0", "cam1"), ("L", "R")], ids="".join)
+def test_views_find_each_other(tmp_path, name, sides):
+    for i in range(2):
+        for j, side in enumerate(sides):
+            write(tmp_path / name.format(side, f"{i:03d}"), view(10 * i + j))
+    pairs = open_stereo(tmp_path)
+    assert [r.name.replace("cam", "").strip("_-") for r in pairs.records] == ["000", "001"]
+    assert np.array_equal(pairs[1].left, view(10)) and np.array_equal(pairs[1].right, view(11))
+
+
+@pytest.mark.parametrize("kind", [".npy", ".npz", ".tif", ".pfm", ".png"])
+def test_disparities_of_every_kind_are_read(tmp_path, kind):
+    root, d = rig(tmp_path), np.round(disparity() * 256) / 256
+    (root / "Disp").mkdir()
+    write_it = {
+        ".npy": lambda p: np.save(p, d), ".npz": lambda p: np.savez(p, disp=d), ".pfm": lambda p: pfm(p, d),
+        ".tif": lambda p: write(p, d.astype(np.float32)), ".png": lambda p: write(p, (256 * d).astype(np.uint16)),
+    }[kind]  # fmt: skip
+    write_it(root / f"Disp/disp_0{kind}")
+    pairs = open_stereo(root)
+    assert "1 of 2 without disparity" in pairs.layout and np.array_equal(pairs[0].disparity, d.astype(np.float32))
+
+
+def test_disparities_that_are_not_read_are_told(tmp_path):
+    root = rig(tmp_path)
+    (root / "disparity").mkdir()
+    (root / "disparity/0.exr").touch()
+    refused(lambda: open_stereo(root), "disparity holds 1 files, 0.exr the first", "as the left views", ".npy")
+    np.save(root / "disparity/1.npy", disparity())
+    assert "1 files of disparity/ left out, 0.exr the first" in open_stereo(root).layout
+    np.save(root / "disparity/1.npy", np.where(disparity() < 9, -1, disparity()))
+    assert (open_stereo(root)[1].disparity == 0).mean() > 0.2  # -1 is unknown
+    np.save(root / "disparity/1.npy", (16 * disparity()).astype(np.int16))
+    refused(lambda: open_stereo(root)[1], "whole numbers (int16)", "--factor")
+    assert np.abs(open_stereo(root, factor=16)[1].disparity - disparity()).max() <= 1 / 16
+    np.savez(root / "disparity/1.npz", a=1)
+    (root / "disparity/1.npy").unlink()
+    refused(lambda: open_stereo(root)[1], "1.npz holds int64 of shape ()")
+
+
+def test_a_calibration_is_read_wherever_it_lies(tmp_path):
+    root = rig(tmp_path / "rig")
+    (root / "calib.txt").write_text("CAM0 = [100, 0, 20; 0, 100, 6; 0, 0, 1]\nDOFFS = 2\nbaseline : 120\n", "utf-8-sig")
+    pair = open_stereo(root)[0]
+    assert (pair.focal, pair.baseline, pair.doffs) == (100, 0.12, 2)
+    (root / "calib.txt").write_text("cam0=[100 0 20; 0 100 6; 0 0 1]\nbaseline=0.12\n")
+    refused(lambda: open_stereo(root)[0], "calib.txt: baseline=0.12 would be less than a millimetre", "write 120")
+    (root / "calib.txt").write_text("cam0=[100 0 20; 0 100 6; 0 0 1]\nbaseline=120\nwidth=80\n")
+    refused(lambda: open_stereo(root)[0], "calib.txt is of pictures 80 pixels wide, but this one has 40")
+    (root / "calib.txt").rename(root / "calib.npz")
+    assert "calib.npz is not read" in open_stereo(root).layout and open_stereo(root)[0].focal is None
 
 
 # ---------------------------------------------------------------- packing
@@ -241,7 +346,7 @@ def test_a_field_arrives_whole(tmp_path, monkeypatch):
     assert np.array_equal(pair.segmentation, given["segmentation"][0]) and pair.focal == 50
     small = resize_stereo(pair, (8, 32))
     assert set(np.unique(small.segmentation)) == {0, 2} and small.focal == 25 and (small.disparity == 1.5).all()
-    negative = {"disparity": torch.full((1, 16, 64), -1.0)}
+    negative = {"disparity": torch.full((1, 16, 64), -2.0)}
     monkeypatch.setattr(worlds, "field", lambda **given: rendered(**given) | negative)
     refused(lambda: pack_fields(tmp_path / "g.h5", 1, 1, 1, (16, 64), (16, 64), progress=False), "field-0/0", "negate")
     assert not (tmp_path / "g.h5").exists() and not list(tmp_path.glob(".*"))
@@ -374,6 +479,32 @@ def test_keep_ego_hood(tmp_path):
     camera.write_text(json.dumps({"intrinsic": {"fx": 2262.5}, "extrinsic": {"baseline": 0.209}}))
     assert open_stereo(tmp_path)[0].baseline == 0.209
     camera.write_text("{")
-    refused(lambda: open_stereo(tmp_path)[0], "ulm_000000_000019_camera.json", "intrinsic.fx")
+    refused(lambda: open_stereo(tmp_path)[0], "ulm_000000_000019_camera.json", "cannot be read as json")
     camera.unlink()
     refused(lambda: open_stereo(tmp_path), "camera.json does not exist", kind=FileNotFoundError)
+
+
+def test_real_pairs_raise_no_alarm_and_spoilt_ones_do(real_data):
+    """Each pair as it is, exchanged, and with the right view 3 % of the height lower."""
+    for name in (*REAL, "no_ground_truth"):
+        source = open_stereo(real_data / "stereo" / name)
+        for pair in (source[i] for i in range(len(source))):
+            assert view_faults([(pair.left, pair.right, pair.disparity)]) == [], pair.name
+            assert "exchanged" in view_faults([(pair.right, pair.left, None)])[0], pair.name
+            lower = np.roll(pair.right, round(0.03 * len(pair.right)), 0)
+            assert "rectified" in view_faults([(pair.left, lower, None)])[0], pair.name
+            if name == "middlebury2014":  # dense enough to show another code
+                (said,) = view_faults([(pair.left, pair.right, pair.disparity / 3)])
+                assert "are 0.33 times those that" in said
+
+
+def test_spoilt_rigs_are_packed_with_a_warning(real_data, tmp_path):
+    for name, (left, right) in {"as_is": ("view1", "view5"), "exchanged": ("view5", "view1")}.items():
+        for side, file in (("left", left), ("right", right)):
+            (tmp_path / name / side).mkdir(parents=True)
+            shutil.copy(real_data / f"stereo/middlebury2005/art/{file}.png", tmp_path / name / side / "art.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pack_stereo(tmp_path / "as_is", tmp_path / "a.h5", progress=False)
+    with pytest.warns(UserWarning, match="exchanged: of 1 pairs looked at, .* are left and right exchanged?"):
+        pack_stereo(tmp_path / "exchanged", tmp_path / "b.h5", progress=False)

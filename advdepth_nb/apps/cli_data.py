@@ -208,7 +208,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(sides[1]), int(sides[2])
 
 
-# %% ../../nbs/95_apps/cli_data.ipynb #0d191c15
+# %% ../../nbs/95_apps/cli_data.ipynb #2baa8eac
 TEST_EVERY = 5  # of pairs without a division of their own
 
 
@@ -225,7 +225,9 @@ def data_pack(
     size: Annotated[str | None, typer.Option(help="HxW, e.g. 240x320: resize everything to this")] = None,
     raw: Raw = False,
     splits: Splits = None,
-    render: Annotated[str | None, typer.Option(help="MPI Sintel: the pass, final (the default) or clean")] = None,
+    render: Annotated[
+        str | None, typer.Option(help="MPI Sintel, SceneFlow: the pass, final (the default) or clean")
+    ] = None,
     factor: Factor = None,
     palette: PaletteFile = None,
     keep_ego_hood: Annotated[

@@ -115,7 +115,7 @@ _SURFACES = (
      "error in how far smooth surfaces turn from cell to cell"),
 )  # fmt: skip
 
-# %% ../../nbs/50_metrics/registry.ipynb #c13143dd
+# %% ../../nbs/50_metrics/registry.ipynb #5c0edb27
 _DISPARITY = (
     ("epe", "EPE", "lower", "px", _STEREO, "Mayer et al. 2016",
      "mean absolute error of disparity, the end-point error"),
@@ -127,6 +127,10 @@ _DISPARITY = (
     ("depth_rmse", "depth RMSE", "lower", "m", _STEREO, _EIGEN, "RMSE of the depth that a disparity means"),
     ("depth_abs_rel", "depth AbsRel", "lower", "", _STEREO, _EIGEN, "AbsRel of the depth that a disparity means"),
     ("depth_delta1", "depth δ<1.25", "higher", "", _STEREO, _EIGEN, "fraction of such depths within a factor of 1.25"),
+    ("photo_l1", "reconstruction L1", "lower", "", _STEREO, "Garg et al. 2016",
+     "mean absolute difference of the left view from that made of the right one, in 0-1"),
+    ("photo_ssim", "reconstruction SSIM", "higher", "", _STEREO, "Wang et al. 2004",
+     "structural similarity of the left view and that made of the right one"),
 )  # fmt: skip
 
 _TRANSLATION = (

@@ -37,6 +37,9 @@ __all__ = [
     "Views",
     "Loaded",
     "views",
+    "shown_disparity",
+    "truth_title",
+    "mean_error",
     "plot_predictions",
     "plot_reconstructions",
     "reconstructions",
@@ -83,11 +86,28 @@ def _first(seen: Views) -> Mapping[str, np.ndarray]:
     return next(iter(seen.values()))
 
 
-# %% ../../nbs/90_report/stereo.ipynb #63eb07b3
+# %% ../../nbs/90_report/stereo.ipynb #4a905082
+def shown_disparity(seen: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The truth of a pair, or, where none is known, the prediction."""
+    return seen["truth"] if np.isfinite(seen["truth"]).any() else seen["prediction"]
+
+
+def truth_title(seen: Mapping[str, np.ndarray]) -> str:
+    """What stands above the truth."""
+    return "exact disparity" if np.isfinite(seen["truth"]).any() else "no true disparity"
+
+
+def mean_error(seen: Mapping[str, np.ndarray]) -> str:
+    """`: 1.23 px` behind a row's name, if the truth is known."""
+    known = np.isfinite(seen["error"])
+    return f": {np.abs(seen['error'][known]).mean():.2f} px" if known.any() else ""
+
+
+# %% ../../nbs/90_report/stereo.ipynb #403d0a79
 def _scales(seen: Iterable[Mapping[str, np.ndarray]]) -> tuple[float, float]:
     """The ends of the scales of disparity and of its error, in pixels, for many views."""
     every = list(seen)
-    known = [(s["truth"] if np.isfinite(s["truth"]).any() else s["prediction"]).ravel() for s in every]
+    known = [shown_disparity(s).ravel() for s in every]
     return float(np.nanpercentile(np.concatenate(known), 99)), error_limit([s["error"] for s in every], 1.0)
 
 
@@ -111,7 +131,7 @@ def _enlarge(whole: Sequence[Axes], enlarged: Sequence[Axes], window: tuple[slic
         ax.set(xlim=(columns.start, columns.stop), ylim=(rows.stop, rows.start))
 
 
-# %% ../../nbs/90_report/stereo.ipynb #cccd5f58
+# %% ../../nbs/90_report/stereo.ipynb #9688a949
 def plot_predictions(nets: Mapping[str, nn.Module], e: StereoExperiment, packed: str | Path, count: int = 3) -> Figure:
     """Left view, truth, and for each network its disparity, its error and its reconstruction; one scale in pixels."""
     return plot_reconstructions({name: (net, e) for name, net in nets.items()}, PackedStereo(packed, "test"), count)
@@ -135,9 +155,9 @@ def plot_reconstructions(
         for line in axes[per * k : per * (k + 1)]:
             shown, off = _draw_line(line, frame, high, limit)
         if enlarged:
-            _enlarge(axes[per * k], axes[per * k + 1], thin_part_window(_first(frame)["truth"]))
+            _enlarge(axes[per * k], axes[per * k + 1], thin_part_window(shown_disparity(_first(frame))))
     errors, made = [f"{r}: error" for r in loaded], [f"{r}: view made" for r in loaded]
-    title_columns(axes, ["left view", "exact disparity", *loaded, *errors, *made], fontsize=9)
+    title_columns(axes, ["left view", truth_title(_first(frames[0])), *loaded, *errors, *made], fontsize=9)
     color_bar(fig, shown, axes[:, 1 : 2 + n], "disparity, px", shrink=0.6, extend="max")
     color_bar(fig, off, axes[:, 2 + n : 2 + 2 * n], "error, px (red: too near)", shrink=0.9, extend="both")
     return fig
@@ -153,13 +173,13 @@ def reconstructions(
     return plot_reconstructions(_load(records, chosen), PackedStereo(packed, "test"), count, enlarged=True)
 
 
-# %% ../../nbs/90_report/stereo.ipynb #71b470db
+# %% ../../nbs/90_report/stereo.ipynb #80d0b0b4
 def qualitative(records: Records, packed: str | Path, count: int = 3) -> Figure:
     """A few pairs: left view, exact disparity, and the disparity of every row; one scale in pixels for all."""
     rows, test = network_rows(records), PackedStereo(packed, "test")
     loaded = _load(records, rows)
     frames = [{r: views(net, e, test, i) for r, (net, e) in loaded.items()} for i in spread_out(len(test), count)]
-    high = float(np.nanpercentile(np.concatenate([_first(frame)["truth"].ravel() for frame in frames]), 99))
+    high = _scales(_first(frame) for frame in frames)[0]
     across, (tall, wide) = 4, _first(frames[0])["left"].shape[:2]
     down = -(-(2 + len(rows)) // across)
     height = (2.7 * tall / wide + 0.32) * down * len(frames)
@@ -168,8 +188,8 @@ def qualitative(records: Records, packed: str | Path, count: int = 3) -> Figure:
     )
     for k, frame in enumerate(frames):
         panels = list(axes[down * k : down * (k + 1)].flat)
-        titles = ["left view", "exact disparity"]
-        titles += [f"{row}: {np.nanmean(np.abs(seen['error'])):.2f} px" for row, seen in frame.items()]
+        titles = ["left view", truth_title(_first(frame))]
+        titles += [f"{row}{mean_error(seen)}" for row, seen in frame.items()]
         show_image(panels[0], _first(frame)["left"])
         shown = show_disparity(panels[1], _first(frame)["truth"], high)
         for ax, seen in zip(panels[2:], frame.values()):
@@ -182,21 +202,21 @@ def qualitative(records: Records, packed: str | Path, count: int = 3) -> Figure:
     return fig
 
 
-# %% ../../nbs/90_report/stereo.ipynb #2d20727e
-def _draw_points(ax: Axes, part: pd.DataFrame, rows: Sequence[str]) -> None:
+# %% ../../nbs/90_report/stereo.ipynb #5632f379
+def _draw_points(ax: Axes, part: pd.DataFrame, rows: Sequence[str], metric: str) -> None:
     """A point a row of one protocol's table, the first row on top; baseline and mean disparity as lines."""
     there = [r for r in rows if r in part.index]
     y = [len(rows) - rows.index(r) for r in there]
-    spread = part.loc[there, "epe_sd"].fillna(0)
-    ax.errorbar(part.loc[there, "epe"], y, xerr=spread, fmt="o", color="#36648b", capsize=2, ms=5)
+    spread = part.loc[there, f"{metric}_sd"].fillna(0)
+    ax.errorbar(part.loc[there, metric], y, xerr=spread, fmt="o", color="#36648b", capsize=2, ms=5)
     if "baseline" in part.index:
-        ax.axvline(part.loc["baseline", "epe"], color="#36648b", lw=0.8, alpha=0.5)
+        ax.axvline(part.loc["baseline", metric], color="#36648b", lw=0.8, alpha=0.5)
     if "mean_disparity" in part.index:
-        ax.axvline(part.loc["mean_disparity", "epe"], color="0.5", ls="--", lw=1, label="per-pixel mean disparity")
+        ax.axvline(part.loc["mean_disparity", metric], color="0.5", ls="--", lw=1, label="per-pixel mean disparity")
 
 
 def error_points(records: Records) -> Figure:
-    """Mean absolute error of each row under every protocol, seeds as bars, the mean disparity as a line."""
+    """The first error of each row under every protocol, seeds as bars, the mean disparity as a line."""
     table, protocols = ours(records), protocols_of(records)
     rows = network_rows(records)
     fig, axes = plt.subplots(
@@ -204,8 +224,9 @@ def error_points(records: Records) -> Figure:
         layout="constrained", sharey=True, squeeze=False,
     )  # fmt: skip
     for ax, protocol in zip(axes[0], protocols):
-        _draw_points(ax, table[table["protocol"] == protocol].set_index("row"), rows)
-        ax.set(title=protocol, xlabel=columns_of(records, protocol)["epe"])
+        metric, heading = next(iter(columns_of(records, protocol).items()))  # EPE, or the error of a reconstruction
+        _draw_points(ax, table[table["protocol"] == protocol].set_index("row"), rows, metric)
+        ax.set(title=protocol, xlabel=heading)
         ax.set_yticks(range(len(rows), 0, -1), rows)
         ax.grid(alpha=0.3, axis="x")
     handles, labels = axes[0][0].get_legend_handles_labels()
@@ -233,12 +254,14 @@ def published(study: str) -> pd.DataFrame:
     return pd.DataFrame([{"row": "", "method": method, "source": "page", "note": note}])
 
 
-# %% ../../nbs/90_report/stereo.ipynb #5be02163
+# %% ../../nbs/90_report/stereo.ipynb #acb00ee7
 def pages(records: Records, data: Mapping[str, str | Path], folder: str | Path) -> list[Page]:
     """The pages of a stereo study; `data[""]` is the packed file it ran on. Nothing but figures goes into `folder`."""
     packed = data[""]
     return [
-        Page("errors", "The rows as points", "Mean absolute error under each protocol, seeds as bars.",
+        Page("errors", "The rows as points",
+             "Mean absolute error of disparity under each protocol, or of the reconstruction where no disparity is "
+             "known; seeds as bars.",
              lambda: error_points(records)),
         Page("network", "The network",
              "Drawn from the modules (Figures 2 and 6 of the stereo-GAN project page, Parhar).",

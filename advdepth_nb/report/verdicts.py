@@ -121,7 +121,7 @@ def _without_placebo(table: pd.DataFrame, study: Study, placebo: Mapping[str, Se
     return table
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #9d31f7be
+# %% ../../nbs/90_report/verdicts.ipynb #e856d706
 def verdict_table(
     records: Records,
     protocol: str,
@@ -148,8 +148,9 @@ def verdict_table(
         )  # fmt: skip
         tables.append(_without_placebo(table, study, placebo).assign(reference=reference))
     table = pd.concat(tables, ignore_index=True)
-    endpoint = table["metric"].map(lambda metric: "primary" if metric in system.endpoints else "exploratory")
-    return table.assign(endpoint=endpoint, asked=table["metric"].map(system.endpoints).fillna(""))
+    asked = system.endpoints_under(protocol)
+    endpoint = table["metric"].map(lambda metric: "primary" if metric in asked else "exploratory")
+    return table.assign(endpoint=endpoint, asked=table["metric"].map(asked).fillna(""))
 
 
 # %% ../../nbs/90_report/verdicts.ipynb #0104b4b9
@@ -267,7 +268,7 @@ def words_of(records: Records, judged: Mapping[str, pd.DataFrame | str]) -> dict
     return told
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #23d47b18
+# %% ../../nbs/90_report/verdicts.ipynb #478af9c0
 def _asked(table: pd.DataFrame) -> str:
     """What was asked beforehand, of which metrics, and what the rest is."""
     primary = table[table["endpoint"] == "primary"].drop_duplicates("metric")
@@ -299,7 +300,8 @@ def write_verdicts(
         path.unlink(missing_ok=True)  # of an earlier report on more seeds
     said = []
     for name, table in tables.items():
-        said += [f"### {name}", _asked(table), _against(table)]
+        caveat = getattr(system_of(records).protocol(name), "caveat", "")
+        said += [f"### {name}", *filter(None, [caveat]), _asked(table), _against(table)]
         said += [f"{why[0].upper()}{why[1:]}." for why in [unreferenced(records, name)] if why]
     text = "\n\n".join([*said, *(f"**{name}**: {why}." for name, why in judged.items() if isinstance(why, str))])
     text = no_tags(text)
@@ -327,7 +329,7 @@ def shared_images(records: Records, protocol: str, metric: str) -> tuple[pd.Data
     return kept, f"Left out: {' and '.join(told)}, which some row lacks." if told else ""
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #a85a0dfe
+# %% ../../nbs/90_report/verdicts.ipynb #79d5891e
 @dataclass(frozen=True, eq=False)
 class Effect:
     """What an adversary does under one constraint, and by how much that differs from the weakest constraint."""
@@ -342,7 +344,7 @@ class Effect:
 def effects(records: Records, protocol: str, metric: str = "") -> list[Effect]:
     """Every adversary under every constraint of a crossed study; ValueError where rows or seeds are missing."""
     study, system = STUDIES[study_of(records)], system_of(records)
-    metric = metric or next(iter(system.endpoints))
+    metric = metric or next(iter(system.endpoints_under(protocol)))
     scores = tabulate(shared_images(records, protocol, metric)[0], protocol)
     pooling = getattr(system.protocol(protocol), "pooling", "per_image")
     row_of = {pair: row for row, pair in study.axes.items()}
@@ -420,7 +422,7 @@ def _interaction_in_words(line: Any, label: str) -> str:
     return f"`{line.adversary}` with terms up to {line.constraint}: **{line.word}**, {told}."
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #8d3e1e5b
+# %% ../../nbs/90_report/verdicts.ipynb #74f740aa
 def write_interactions(records: Records, folder: Path | str) -> str:
     """`interactions.csv` of a crossed study, primary endpoints under its first protocol; returns it in Markdown.
 
@@ -429,7 +431,7 @@ def write_interactions(records: Records, folder: Path | str) -> str:
     if not STUDIES[study_of(records)].axes:
         return ""
     protocol, path, tables, said = first_protocol(records), Path(folder) / "interactions.csv", [], []
-    for metric in system_of(records).endpoints:
+    for metric in system_of(records).endpoints_under(protocol):
         try:
             table = interactions(effects(records, protocol, metric))
         except ValueError as error:
@@ -447,11 +449,11 @@ def write_interactions(records: Records, folder: Path | str) -> str:
     return "\n\n".join(said)
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #64c7effc
+# %% ../../nbs/90_report/verdicts.ipynb #c5a9131a
 def draw_axes(records: Records) -> dict[str, Figure]:
     """`plot_effects` of the primary endpoints under the first protocol, where a study crosses two factors."""
     figures, protocol = {}, first_protocol(records)
-    for metric in system_of(records).endpoints if STUDIES[study_of(records)].axes else {}:
+    for metric in system_of(records).endpoints_under(protocol) if STUDIES[study_of(records)].axes else {}:
         try:
             found = effects(records, protocol, metric)
         except ValueError:  # rows or seeds are missing, as `write_interactions` says

@@ -75,7 +75,7 @@ class Images(Examples, Protocol):
 SomeImages = TypeVar("SomeImages", bound=Images)
 
 
-# %% ../../nbs/80_systems/base.ipynb #3200a4ac
+# %% ../../nbs/80_systems/base.ipynb #8e6ce44d
 class System(Generic[SomeExperiment, SomeImages]):
     """What planning, training, scoring and reports ask; `Experiment.system` names the one that answers."""
 
@@ -178,6 +178,10 @@ class System(Generic[SomeExperiment, SomeImages]):
     def protocols_for(self, e: SomeExperiment, data: SomeImages) -> tuple[str, ...]:
         """The protocols that fit a row and what is known about the data."""
         return self.protocols
+
+    def endpoints_under(self, protocol: str) -> Mapping[str, str]:
+        """What is asked before any run of the metrics of one protocol, named as in a record."""
+        return self.endpoints
 
     def summary(self, images: pd.DataFrame, protocol: str) -> pd.DataFrame:
         """One line per row and seed."""
