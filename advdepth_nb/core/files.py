@@ -30,6 +30,7 @@ __all__ = [
     "no_space",
     "write_atomically",
     "write_json",
+    "read_json",
     "sole_writer",
     "end_with_parent",
     "check_written",
@@ -128,6 +129,16 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> Path:
 def write_json(path: Path | str, content: Any) -> Path:
     """Write `content` as indented JSON, atomically."""
     return write_atomically(path, lambda p: p.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8"))
+
+
+# %% ../../nbs/00_core/files.ipynb #eeabdfc0
+def read_json(path: Path, remedy: str) -> Any:
+    """What a JSON file holds; ValueError in one sentence, with the remedy behind a semicolon, if it is none."""
+    check_file(path, remedy)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no JSON, no text; or nested without end
+        raise ValueError(f"{path} cannot be read as JSON and may be cut off; {remedy}") from error
 
 
 # %% ../../nbs/00_core/files.ipynb #6c1fd762
