@@ -448,7 +448,7 @@ def complaints(made: Case, code: int | str, told: str, complained: str, work: Pa
         found.append("the last line is no sentence of the command")
     if len(lines[-1]) > 700:
         found.append(f"a sentence of {len(lines[-1])} letters")
-    if made.named and not any(name in complained for name in made.named):
+    if made.named and not any(repr(name)[1:-1][:90] in complained for name in made.named):
         found.append(f"names none of {', '.join(made.named)}")
     if (work / "out.h5").exists() or (work / "out.csv").exists():
         found.append("left an output")

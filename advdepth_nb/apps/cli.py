@@ -249,7 +249,7 @@ def say_plan(plan: Plan) -> None:
     typer.echo(plan.table().to_string(index=False))
 
 
-# %% ../../nbs/95_apps/cli.ipynb #12da17d2
+# %% ../../nbs/95_apps/cli.ipynb #3d923338
 @app.command()
 def ablate(
     study: Annotated[str, typer.Argument(help="table1, stereo, translate, weights, constraint or stereo_constraint")],
@@ -279,18 +279,18 @@ def ablate(
     reachable and why.
     """
     from advdepth_nb.study.plan import make_plan
+    from advdepth_nb.study.schedule import check_jobs
 
     names = [r.strip() for r in rows.split(",") if r.strip()] if rows is not None else None
     if names == []:
         raise ValueError("--rows names no row")
-    if jobs < 1:
-        raise ValueError(f"--jobs must be at least 1, not {jobs}")
     if redo and keep:
         raise ValueError("--redo makes finished runs again and --keep leaves them: give one of the two")
     if as_json and not dry_run:
         raise ValueError("--json is for a plan: give --dry-run, too, or leave --json out")
     changes = chosen_weights(weights, study, names, remarks(as_json)) | parse_settings(settings)
     plan = make_plan(study, scale, recipe, seeds, names, data, device, out, changes)
+    check_jobs(plan, jobs)
     power, alone = power_of(plan)
     if not as_json:
         say_plan(plan)
@@ -318,17 +318,19 @@ def run_and_report(plan: Plan, jobs: int, finished: str = "ask") -> None:
         raise typer.Exit(1)
 
 
-# %% ../../nbs/95_apps/cli.ipynb #92c999b9
+# %% ../../nbs/95_apps/cli.ipynb #12fc46de
 def _report(folder: Path, packed: dict[str, Path], refresh: bool | None = None) -> None:
     """Make the report where records are newer than it, print the table, and say where the figures lie."""
     from advdepth_nb.report.page import columns_of, ours, protocols_of, study_of
     from advdepth_nb.study.notebooks import execute_notebook
     from advdepth_nb.study.collect import collect
-    from advdepth_nb.systems.base import CODE
+    from advdepth_nb.systems.base import CODE, STUDIES
 
     made, newest = folder / "report.ipynb", [f.stat().st_mtime for f in folder.glob("runs/*/seed=*/metrics.json")]
     found = collect(folder)
     study = study_of(found)
+    if study not in STUDIES:
+        raise ValueError(f"{folder}: the images.parquet of its runs name study {study!r}, which is not known here")
     if refresh or not made.exists() or max(newest) > made.stat().st_mtime:
         typer.echo("making the report")
         begun = time.time()
@@ -404,7 +406,7 @@ def train_with_progress(run: Run, packed: Path, device: str, init: Path | None) 
         return train_planned(run.folder, packed, device, init or "", say=say)
 
 
-# %% ../../nbs/95_apps/cli.ipynb #27b1b471
+# %% ../../nbs/95_apps/cli.ipynb #ed3fecc7
 @app.command()
 def train(
     row: Annotated[str, typer.Argument(help="a row of the study, e.g. baseline or adv")],
@@ -436,7 +438,8 @@ def train(
     init_from = former("--start", "--init-from", former_init_from) or init_from
     if seed < 0:
         raise ValueError(f"--seed must be at least 0, not {seed}")
-    plan = make_plan(study, scale, recipe, [seed], [row], data, device, out, parse_settings(settings))
+    settled = parse_settings(settings)
+    plan = make_plan(study, scale, recipe, [seed], [row], data, device, out, settled, scored=False, whole=whole)
     held = {"split": "all"} if whole else {}
     runs = {r.row: replace(r, data={**r.data, **held}, folder=out / r.row) for r in plan.runs}
     init = weights_in(init_from) if init_from else plan.runs[-1].init

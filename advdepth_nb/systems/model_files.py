@@ -100,11 +100,14 @@ def save_model(net: nn.Module, e: Experiment, folder: Path) -> None:
     write_json(folder / "model.json", told)
 
 
-# %% ../../nbs/80_systems/model_files.ipynb #98c64fb4
+# %% ../../nbs/80_systems/model_files.ipynb #412c5276
 def check_model(folder: Path) -> None:
     """Refuse a folder without a trained network, or with a damaged one."""
     for name in ("model.json", "model.safetensors"):
-        check_file(folder / name, "give the folder of a finished run (…/runs/ROW/seed=N)")
+        given = "give the folder of a finished run (…/runs/ROW/seed=N)"
+        if not kind_of(folder / name):
+            raise FileNotFoundError(f"{folder} has no {name}; {given}")
+        check_file(folder / name, given)
     if broken := damaged(folder, "model.json", "model.safetensors"):
         raise ValueError(f"{folder / broken} is damaged and cannot be read; {AGAIN}")
 

@@ -31,7 +31,7 @@ def term_gradients(run: Training) -> dict[str, float]:
     return norms
 
 
-# %% ../../nbs/60_training/callbacks.ipynb #66bf9a59
+# %% ../../nbs/60_training/callbacks.ipynb #f48ba924
 class History(Callback):
     """One row per logged step: every term, the total, the adversary's health, the gradient fractions; as parquet."""
 
@@ -42,6 +42,10 @@ class History(Callback):
     def before_fit(self, run: Training) -> None:
         if self.path and Path(self.path).exists() and run.step:  # resumed: what lies after the checkpoint is made again
             kept = pd.read_parquet(self.path)
+            if "step" not in kept or not pd.api.types.is_numeric_dtype(kept["step"]):
+                raise ValueError(
+                    f"{self.path} has no numbers in a column 'step'; delete it and checkpoint.pt beside it"
+                )
             self.rows = kept[kept["step"] <= run.step].to_dict("records")
 
     def before_backward(self, run: Training) -> None:
