@@ -183,7 +183,7 @@ def pack_options(rng: random.Random, samples: Path, work: Path) -> Case:
 def out_paths(rng: random.Random, samples: Path, work: Path) -> Case:
     """A place that cannot be written to."""
     (work / "file").write_text("a file")
-    place = rng.choice([work / "file/x", *PATHS, work / ("n" * 300)])
+    place = rng.choice([work / "file/x", work / "file", work / ("n" * 300), work / "file/x/y", "/dev/full/x", "/proc/x"])
     words = rng.choice([
         ["data", "pack", samples / "raw", "-o", place], ["predict", samples / "raw/den_0/rgb_0.png", "-o", place,
                                                         "--model", samples / "model", "--device", "cpu"],
@@ -252,7 +252,8 @@ def plan_data(rng: random.Random, samples: Path, work: Path) -> Case:
     row = STUDIES[table][0]
     return with_file(
         rng, samples, work, name,
-        ["ablate", table, "--rows", row, "--scale", "smoke", "--dry-run", "--data", "HERE", "--out", work / "out"],
+        ["ablate", table, "--rows", row, "--scale", "smoke", "--dry-run", "--data", "HERE", "--out", work / "out",
+         "--set", "batch=1"],
     )  # fmt: skip
 
 
@@ -450,6 +451,8 @@ def complaints(made: Case, code: int | str, told: str, complained: str, work: Pa
         found.append(f"a sentence of {len(lines[-1])} letters")
     if made.named and not any(repr(name)[1:-1][:90] in complained for name in made.named):
         found.append(f"names none of {', '.join(made.named)}")
+    if "=" in made.wrong and (work / "out/experiment.json").exists() and "not finite" not in complained:
+        found.append("refused after the plan was written")
     if (work / "out.h5").exists() or (work / "out.csv").exists():
         found.append("left an output")
     return found

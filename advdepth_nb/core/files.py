@@ -131,13 +131,13 @@ def write_json(path: Path | str, content: Any) -> Path:
     return write_atomically(path, lambda p: p.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8"))
 
 
-# %% ../../nbs/00_core/files.ipynb #eeabdfc0
+# %% ../../nbs/00_core/files.ipynb #8950cfc3
 def read_json(path: Path, remedy: str) -> Any:
     """What a JSON file holds; ValueError in one sentence, with the remedy behind a semicolon, if it is none."""
     check_file(path, remedy)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no JSON, no text; or nested without end
+    except (ValueError, RecursionError, OSError) as error:  # no JSON, no text; nested without end; not to be read
         raise ValueError(f"{path} cannot be read as JSON and may be cut off; {remedy}") from error
 
 

@@ -44,7 +44,7 @@ __all__ = [
     "PackedDataset",
 ]
 
-# %% ../../nbs/20_data/packed.ipynb #911db7c2
+# %% ../../nbs/20_data/packed.ipynb #afb3b994
 DATA_FORMAT = 2  # of the packed files that are written; all up to it are read
 SPLITS = ("train", "test", "watch")  # the last one in the files of rendered worlds only, see `world_splits`
 
@@ -53,7 +53,9 @@ def data_format_of(
     file: h5py.File,  # of any packed form
 ) -> int:
     """The version of the format a packed file was written in; `ValueError` if it is newer than this library's."""
-    found = int(file.attrs.get("data_format", 1))
+    found = file.attrs.get("data_format", 1)
+    if not isinstance(found, (int, np.integer)):
+        raise ValueError(f"{file.filename}: data_format must be a whole number, not {found!r}; pack its data set again")
     if found > DATA_FORMAT:
         raise ValueError(
             f"{file.filename} was written by a newer advdepth_nb (data format {found}, this one reads up to "
@@ -179,15 +181,48 @@ def progress_bar(items: Iterable, what: str, shown: bool, unit: str = "image") -
     return tqdm(items, desc=what, unit=unit, disable=not shown)
 
 
-# %% ../../nbs/20_data/packed.ipynb #9245511c
+# %% ../../nbs/20_data/packed.ipynb #fdef6534
+_TYPES: dict[str, tuple[type, ...]] = {  # of attributes
+    "layout": (str,), "division": (str,), "scenes_known": (int, np.bool_, np.integer),
+    "unknown": (float, np.floating),
+}  # fmt: skip
+
+
 def attribute(owner: h5py.Group, where: str, name: str) -> Any:
-    """An attribute of a packed file, or of one of its splits; `ValueError` if it is not there."""
+    """An attribute of a packed file, or of one of its splits; `ValueError` if it is not there or of another type."""
     if name not in owner.attrs:
         raise ValueError(f"{where} has no attribute {name!r}; pack its data set again")
-    return owner.attrs[name]
+    if not isinstance(value := owner.attrs[name], _TYPES.get(name, object)):
+        raise ValueError(f"{where}: the attribute {name!r} cannot be {value!r}; pack its data set again")
+    return value
 
 
-# %% ../../nbs/20_data/packed.ipynb #f106118e
+# %% ../../nbs/20_data/packed.ipynb #2cbb18ea
+def _expected(name: str, field: h5py.Dataset, count: int, size: tuple[int, ...]) -> str:
+    """What an array of a split should be, in words; "" if it is."""
+    if name in ("scene", "image"):
+        is_text = bool(h5py.check_string_dtype(field.dtype))
+        return "" if is_text and field.shape == (count,) else f"{(count,)} text"
+    if field.ndim == 0 or len(field) != count:
+        return f"{(count, *field.shape[1:])}, one for each image,"
+    if field.ndim > 1 and (field.ndim < 3 or field.dtype.kind not in "fiub" or field.shape[-2:] != size):
+        return f"a map of {size} for each image"
+    written = field.ndim == 1 or count == 0 or field.id.get_storage_size() > 0
+    return "" if written else "what it claims, and not an array that was never written,"
+
+
+def _check_arrays(group: h5py.Group, where: str) -> None:
+    """`ValueError` if an array of a split cannot be what `write_split` writes."""
+    fields = {name: group[name] for name in group if isinstance(group[name], h5py.Dataset)}
+    size = next((field.shape[-2:] for field in fields.values() if field.ndim > 2), ())
+    for name in ("image", *fields):
+        field = fields[name]
+        if expected := _expected(name, field, fields["image"].size, size):
+            found = f"{field.shape} {field.dtype}"
+            raise ValueError(f"{where}: {name!r} is {found}, but {expected} is expected; pack its data set again")
+
+
+# %% ../../nbs/20_data/packed.ipynb #4f8698fd
 def split_of(
     file: h5py.File,
     split: str,
@@ -201,6 +236,7 @@ def split_of(
         raise ValueError(f"{file.filename}: {split!r} is an array, not a split; pack its data set again")
     if missing := [n for n in (*fields, "scene", "image") if not isinstance(group.get(n), h5py.Dataset)]:
         raise ValueError(f"{where} has no field {missing[0]!r}; pack its data set again")
+    _check_arrays(group, where)
     return group
 
 

@@ -62,7 +62,7 @@ def _fields(path: Path, *parts: str) -> dict[str, Any]:
 _OF_FIELDS = ("budget", "experiment")
 
 
-# %% ../../nbs/85_study/collect.ipynb #61d06bf0
+# %% ../../nbs/85_study/collect.ipynb #3f2119bb
 def _run_line(run: Path, row: str, seed: int) -> dict[str, Any]:
     """What one complete run is: its row, seed and folder, what was declared, by what it was made, its budget."""
     told = _fields(run / "metrics.json", "budget", "library", "torch")
@@ -94,7 +94,7 @@ def _images(run: Path, row: str) -> pd.DataFrame:
     """The records of a run's images."""
     path = run / "images.parquet"
     table = current_names(check_records(_table(path), f"{path}: the records"))
-    if (twice := table.duplicated(["image", "protocol", "metric"])).any():
+    if (twice := table.duplicated(["dataset", "split", "scene", "image", "protocol", "metric"])).any():
         image = table["image"][twice].iloc[0]
         raise ValueError(f"{path}: image {image!r} is recorded more than once under a protocol and metric; {ANEW}")
     return table.assign(row=row, protocol=table["protocol"].map(current_task))

@@ -188,7 +188,7 @@ class Plan:
         )  # fmt: skip
 
 
-# %% ../../nbs/85_study/plan.ipynb #2a144c6e
+# %% ../../nbs/85_study/plan.ipynb #c8277f37
 def _with_pretraining(
     names: Sequence[str], study: str, scale: str, recipe: str, settings: Mapping[str, str]
 ) -> list[Experiment]:
@@ -197,6 +197,8 @@ def _with_pretraining(
         raise ValueError(f"row '{doubled.pop()}' is named twice")
     experiments = [experiment(n, study, scale, recipe, settings) for n in names]
     for name in dict.fromkeys(e.init_from for e in experiments if e.init_from not in ("", *names)):
+        if current_row(name) not in STUDIES[study].all:
+            raise ValueError(f"init_from={name} is no row of study '{study}'; known: {', '.join(STUDIES[study].all)}")
         experiments.insert(0, experiment(name, study, scale, recipe, settings))
     return experiments
 
