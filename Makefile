@@ -5,7 +5,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # What is compiled is kept, even where the shell says otherwise: else every kernel would compile torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: ablation test test-fast lab notebooks clean
+FUZZ_SEED ?= 0
+
+.PHONY: ablation test test-fast fuzz lab notebooks clean
 
 # Installed once, and again when the requirements change.
 REQUIREMENTS := settings.ini setup.py pyproject.toml
@@ -33,6 +35,10 @@ test: .venv/installed-dev
 # What takes a few seconds at most, in under two minutes: for a look between edits.
 test-fast: .venv/installed-dev
 	$(BIN)/python -m pytest -m fast
+
+# A thousand wrong inputs over every command: `make fuzz FUZZ_SEED=7`.
+fuzz: .venv/installed-dev
+	$(BIN)/python tests/fuzz.py --count 1000 --seed $(FUZZ_SEED)
 
 lab: .venv/installed-dev
 	$(BIN)/python tools/notebooks.py text

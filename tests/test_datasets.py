@@ -357,7 +357,7 @@ def replace_field(name: str, value):
         *[((lambda g, n=n: g.parent.attrs.pop(n)), (f"no attribute {n!r}",)) for n in ("layout", "division")],
         (replace_field("quantum", np.ones(3, np.float32)), ("'quantum' is (3,) float32", "(2,)")),
         (replace_field("depth_mm", np.ones((2, 6, 8), np.float32)), ("'depth_mm' is (2, 6, 8) float32", "uint16")),
-        (replace_field("rgb", np.ones((2, 6, 8, 3), np.uint8)), ("'rgb' is (2, 6, 8, 3) uint8", "(2, 3, 6, 8)")),
+        (replace_field("rgb", np.ones((2, 6, 8, 3), np.uint8)), ("'rgb' is (2, 6, 8, 3) uint8", "a map of (6, 8)")),
         (replace_field("scene", np.ones(2)), ("'scene' is (2,) float64", "text")),
         ((lambda g: (g.pop("cap"), g.create_group("cap"))), ("no field 'cap'",)),
     ],

@@ -45,6 +45,7 @@ __all__ = [
     "in_words",
     "data_info",
     "parse_size",
+    "check_fraction",
     "data_pack",
 ]
 
@@ -197,18 +198,30 @@ def data_info(
     typer.echo(f"first {opened.unit} {first['name']}{scene}, {first['split']}: {in_words(first)}")
 
 
-# %% ../../nbs/95_apps/cli_data.ipynb #5c24eaae
+# %% ../../nbs/95_apps/cli_data.ipynb #a39f920b
 def parse_size(text: str | None) -> tuple[int, int] | None:
     """`"240x320"` as (height, width); ValueError for what is not HxW."""
+    from advdepth_nb.core.devices import check_memory
+
     if text is None:
         return None
     sides = re.fullmatch(r"0*([1-9][0-9]*)[xX]0*([1-9][0-9]*)", text.strip())
     if not sides:
         raise ValueError(f"--size {text} is not HxW, for example --size 240x320 (pixels, height first)")
-    return int(sides[1]), int(sides[2])
+    if max(len(side) for side in sides.groups()) > 6:
+        raise ValueError(f"--size {text} is larger than any picture; give a smaller one, for example --size 240x320")
+    height, width = int(sides[1]), int(sides[2])
+    check_memory(height * width * 40, f"--size {text}: a frame", "give a smaller size")  # in and out, as floats
+    return height, width
 
 
-# %% ../../nbs/95_apps/cli_data.ipynb #2baa8eac
+def check_fraction(name: str, value: float | None) -> None:
+    """ValueError for a fraction that leaves nothing on one side."""
+    if value is not None and not 0 < value < 1:
+        raise ValueError(f"{name} must be above 0 and below 1, not {value:g}")
+
+
+# %% ../../nbs/95_apps/cli_data.ipynb #9e49c3b8
 TEST_EVERY = 5  # of pairs without a division of their own
 
 
@@ -242,6 +255,7 @@ def data_pack(
     if former_test_share is not None:
         former("--test-share", "--test-fraction", True)
         test_fraction = former_test_share
+    check_fraction("--test-fraction", test_fraction)
     if bonnet is not None:
         former("--bonnet", "--keep-ego-hood/--no-keep-ego-hood", True)
         keep_ego_hood = bonnet

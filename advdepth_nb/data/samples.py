@@ -118,7 +118,7 @@ def split_named(folders: Iterable[str]) -> str | None:
     return "test" if "test" in named else "train" if named else None
 
 
-# %% ../../nbs/20_data/samples.ipynb #2ac85090
+# %% ../../nbs/20_data/samples.ipynb #70d4a85b
 SomeSource = TypeVar("SomeSource", bound=Source)
 
 
@@ -129,7 +129,7 @@ def resplit(
 ) -> SomeSource:
     """`source`, with a share of its scenes as test data and the rest for training."""
     if len({s.split for s in source.records}) > 1:
-        raise ValueError(f"{source.root} already has a train and a test split; leave test_share out")
+        raise ValueError(f"{source.root} already has a train and a test split; leave --test-fraction (test_share) out")
     if not 0 < test_share < 1:
         raise ValueError(f"test_share must lie between 0 and 1, not {test_share}")
     scenes = sorted({s.scene for s in source.records}, key=lambda s: hashlib.sha256(f"{seed} {s}".encode()).digest())
