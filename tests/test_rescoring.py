@@ -145,7 +145,7 @@ def test_names_may_carry_words_and_folders(truth, tmp_path):
     (tmp_path / "out/._00000.npy").touch(), (tmp_path / "out/log.txt").touch()
     matching = match_predictions(open_predictions(tmp_path / "out"), images)
     assert matching.how == (
-        "matched by name (scene and number); left out: 1 predictions without an image; left out: 1 hidden files; left "
+        "matched by name (scene and number); left out: 1 predictions without an image; left "
         "out: 1 files of no kind that holds maps (1 .txt)"
     )
     labels = [open_predictions(tmp_path / "out").labels[i] for i in matching.indices]
@@ -342,7 +342,7 @@ def bad(folder, names, depths):
         "a name for npy": (lambda: one("p.npy", depths), {"dataset": "c"}, "of an .h5 only"),
         "two h5": (stacks, {}, "holds 2 .h5 files"),
         "one picture": (lambda: eight_bit() / f"{names[0]}.png", {}, "is one picture; give the folder"),
-        "8-bit": (eight_bit, {}, "00000.png is 8-bit, but here depth must be 16-bit"),
+        "8-bit": (eight_bit, {}, "00000.png is 8-bit, but 16-bit is expected"),
         "too few": (lambda: one("p.npy", depths[:2]), {}, "holds 2 predictions, but there are 3 images"),
         "a stack": (lambda: one("p.npy", depths), {}, "its maps have no names (the first image is 00000, the"),
         "two in one": (lambda: pairs_of_arrays(), {}, "holds the arrays a, b, but one array of maps is expected"),
