@@ -28,6 +28,20 @@ def test_it_is_run_judged_and_reported(folder):
     assert planned["experiment"]["system"] == "normals" and planned["code"] == str(FILE)
 
 
+def test_the_report_is_made_again_when_the_file_is_named(folder):
+    refused = command("report", folder, data=folder.parents[1] / "data")
+    assert refused.returncode == 2 and f"give --code {FILE}, or load_file(" in refused.stderr
+    (folder / "normals.md").unlink()
+    done = command("report", folder, "--code", FILE, data=folder.parents[1] / "data")
+    assert done.returncode == 0 and (folder / "normals.md").exists(), done.stderr
+
+
+def test_its_run_is_evaluated_when_the_file_is_named(folder):
+    words = ("evaluate", folder / "runs/cosine/seed=0", "--data", "rooms", "--code", FILE, "--device", "cpu", "--json")
+    done = command(*words, data=folder.parents[1] / "data")
+    assert done.returncode == 0 and json.loads(done.stdout)["metrics"][0]["angle"] > 0, done.stderr
+
+
 def test_another_process_does_not_run_its_file_unasked(folder):
     import subprocess
     import sys

@@ -128,7 +128,7 @@ def _document(run: Run) -> dict[str, Any]:
     }  # fmt: skip
 
 
-# %% ../../nbs/85_study/plan.ipynb #de58adae
+# %% ../../nbs/85_study/plan.ipynb #295efed3
 def _read_plan(path: Path) -> dict[str, Any]:
     """The fields of the `Run` that an `experiment.json` holds."""
     again = "plan the run again"
@@ -143,7 +143,9 @@ def _read_plan(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: {wrong[0]} is missing or not what it should be; {again}")
     code = told.get("code", "")
     if code and Path(str(code)) not in CODE.values():
-        raise ValueError(f"{path.parent} is a run of {code}, which defines its study: load_file({code!r}) first")
+        raise ValueError(
+            f"{path.parent} is a run of {code}, which defines its study: give --code {code}, or load_file({code!r}) first"
+        )
     fields = {name: told[name] for name in ("study", "seed", "data", "init")}
     try:
         return {**fields, "experiment": from_settings(told["experiment"]), "folder": path.parent, "code": code}

@@ -100,7 +100,7 @@ def save_model(net: nn.Module, e: Experiment, folder: Path) -> None:
     write_json(folder / "model.json", told)
 
 
-# %% ../../nbs/80_systems/model_files.ipynb #412c5276
+# %% ../../nbs/80_systems/model_files.ipynb #d51b6a5b
 def check_model(folder: Path) -> None:
     """Refuse a folder without a trained network, or with a damaged one."""
     for name in ("model.json", "model.safetensors"):
@@ -120,7 +120,9 @@ def read_description(path: Path) -> tuple[dict[str, Any], Experiment]:
     check_format(told, path)
     if told["experiment"].get("system") not in SYSTEMS and "code" in told:
         code = str(told["code"])
-        raise ValueError(f"{path.parent} is of a system that {code} defines: load_file({code!r}) first")
+        raise ValueError(
+            f"{path.parent} is of a system that {code} defines: give --code {code}, or load_file({code!r}) first"
+        )
     try:
         return told, from_settings(told["experiment"])
     except ValueError as error:
