@@ -28,6 +28,7 @@ from .checks import check_file, kind_of
 __all__ = [
     "in_words",
     "no_space",
+    "sweep",
     "write_atomically",
     "write_json",
     "read_json",
@@ -77,11 +78,12 @@ def no_space(path: Path, error: Exception) -> OSError | None:
     return OSError(f"{path} cannot be written: {_REMEDIES[reason]}")
 
 
-# %% ../../nbs/00_core/files.ipynb #84588d27
+# %% ../../nbs/00_core/files.ipynb #3e166500
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; what is written under it becomes `path` when the block ends without an error."""
     _make_room(path)
+    sweep(path.parent)
     part = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield part
@@ -96,6 +98,14 @@ def _appearing(path: Path) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, pattern: str = ".*.part", older_than: float = 86_400) -> None:
+    """Remove what killed processes left in a folder: a writer would have touched it within a day."""
+    for left in folder.glob(pattern):
+        with suppress(OSError):  # somebody else was faster, or may
+            if time.time() - left.stat().st_mtime > older_than:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _make_room(path: Path) -> None:
