@@ -241,12 +241,14 @@ def new_hdf5(path: Path | str) -> Iterator[h5py.File]:
             raise target.failure
 
 
-# %% ../../nbs/00_core/files.ipynb #e8d7d0db
+# %% ../../nbs/00_core/files.ipynb #e0192a4a
 def _objects(group: h5py.Group, base: str, links: dict[str, h5py.SoftLink | h5py.ExternalLink], seen: set) -> Iterator:
     """Name and dataset of everything that hangs on hard links; the other links are gathered in `links`."""
     for key in group:
         name, link = f"{base}/{key}", group.get(key, getlink=True)
         if not isinstance(link, h5py.HardLink):
+            if link is None:
+                raise ValueError(f"{group.file.filename}: {name} is damaged; copy the file again")
             links[name] = link
             continue
         entry = group[key]

@@ -197,12 +197,14 @@ def attribute(owner: h5py.Group, where: str, name: str) -> Any:
     return value
 
 
-# %% ../../nbs/20_data/packed.ipynb #2cbb18ea
+# %% ../../nbs/20_data/packed.ipynb #d6ee5e1a
 def _expected(name: str, field: h5py.Dataset, count: int, size: tuple[int, ...]) -> str:
     """What an array of a split should be, in words; "" if it is."""
     if name in ("scene", "image"):
         is_text = bool(h5py.check_string_dtype(field.dtype))
         return "" if is_text and field.shape == (count,) else f"{(count,)} text"
+    if field.ndim == 1 and field.dtype.kind not in "fiub":
+        return f"{(count,)} numbers"
     if field.ndim == 0 or len(field) != count:
         return f"{(count, *field.shape[1:])}, one for each image,"
     if field.ndim > 1 and (field.ndim < 3 or field.dtype.kind not in "fiub" or field.shape[-2:] != size):

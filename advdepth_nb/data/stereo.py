@@ -510,7 +510,7 @@ def _find_suffixed(root: Path, options: dict) -> StereoSource | None:
     return _source("pairs NAME_l and NAME_r in one folder", root, records, _read_own) if records else None
 
 
-# %% ../../nbs/20_data/stereo.ipynb #f042ce78
+# %% ../../nbs/20_data/stereo.ipynb #cddab661
 STEREO_FORMAT = "advdepth_nb packed stereo 1"
 
 
@@ -521,13 +521,15 @@ def _open_packed_pairs(path: Path) -> StereoSource:
                 f"{path} holds no stereo pairs packed by pack_stereo or pack_fields; give the folder of the data set"
             )
         data_format_of(file)
+        fields = ("left", "right", "focal", "baseline", "doffs")
+        groups = {split: split_of(file, split, fields) for split in ("train", "test") if split in file}
         records = [
             Sample(scene, name, split, (path, split, i))
-            for split in ("train", "test")
-            if split in file
-            for i, (scene, name) in enumerate(zip(file[split]["scene"].asstr(), file[split]["image"].asstr()))
+            for split, group in groups.items()
+            for i, (scene, name) in enumerate(zip(group["scene"].asstr(), group["image"].asstr()))
         ]
-        return StereoSource(file.attrs["layout"], path, tuple(records), _read_packed_pair, file.attrs["division"])
+        layout, division = (attribute(file, str(path), name) for name in ("layout", "division"))
+        return StereoSource(layout, path, tuple(records), _read_packed_pair, division)
 
 
 def _read_packed_pair(record: Sample) -> dict:
