@@ -283,7 +283,7 @@ def _check_tree(path: Path, _state: tuple[int, ...]) -> None:
                 raise ValueError(f"{path}: {name} is a link to {link.path}, which is not there; copy the file again")
 
 
-# %% ../../nbs/00_core/files.ipynb #2c04453f
+# %% ../../nbs/00_core/files.ipynb #ff827855
 def hdf5_file(path: Path | str) -> h5py.File:
     """An HDF5 file for reading, checked as `open_hdf5` does it, for those who keep it open; `OSError` if it is none."""
     path = Path(path)
@@ -304,5 +304,5 @@ def open_hdf5(path: Path | str) -> Iterator[h5py.File]:
     try:
         with file:
             yield file
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter is h5py's for a damaged header of a field or an attribute
         raise ValueError(f"{path} cannot be read as HDF5 and may be truncated ({error}); copy it again") from error

@@ -239,13 +239,13 @@ def _prediction_files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     return sorted(set(files) - colored, key=lambda f: _natural(f.relative_to(folder))), left_out
 
 
-# %% ../../nbs/50_metrics/predictions.ipynb #51e95355
+# %% ../../nbs/50_metrics/predictions.ipynb #90cd74b2
 def _check_request(path: Path, factor: float | None, values: str) -> None:
     """ValueError or FileNotFoundError for what cannot be opened, whatever lies there."""
     if values not in VALUES:
         raise ValueError(f"values must be one of {', '.join(VALUES)}, not {values!r}")
-    if factor is not None and not (np.isfinite(factor) and factor > 0):
-        raise ValueError(f"factor must be above 0, the metres of one stored unit, not {factor:g}")
+    if factor is not None and not 0 < factor < 1e9:
+        raise ValueError(f"factor must be above 0 and below 1e9, the metres of one stored unit, not {factor:g}")
     if factor is not None and values == "inverse":
         raise ValueError("inverse depth is aligned, whatever its unit, so that a factor changes nothing: leave it out")
     if not path.exists():
