@@ -227,7 +227,7 @@ def setting(rng: random.Random, samples: Path, work: Path) -> Case:
     else:
         base = tiny(samples)[4:] if table == "table1" else ["--device", "cpu"]
         words = ["train", row, "--study", table, "--data", str(samples / packed), *base, *given]
-    return Case(words, f"{name}={value[:30]}", (name.rpartition(".")[2] or name, name, "--set"))
+    return Case(words, f"{name}={value[:30]}", (name.rpartition(".")[2] or "unknown setting", name, "--set"))
 
 
 def plan_options(rng: random.Random, samples: Path, work: Path) -> Case:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from commands import run
-from factories import classes, frame_h5, hu, kitti, mat, painted, photo, rig, saved, sintel, write
+from factories import classes, frame, frame_h5, hu, kitti, mat, painted, photo, rig, saved, sintel, write
 
 from advdepth_nb.study import train as study
 from advdepth_nb.data.nyu import PackedDepth, open_source, pack
@@ -555,3 +555,18 @@ def test_json_is_told_in_the_help(monkeypatch, capsys):
                         (["data", "info"], ("depth_min_m", "unknown_fraction"))]:  # fmt: skip
         code, told, _ = run(monkeypatch, capsys, *words, "--help")
         assert code == 0 and "--json" in told and all(key in told for key in keys), told
+
+
+def test_what_has_no_valid_pixel_is_said_and_not_scored(monkeypatch, capsys, tmp_path):
+    for i in range(2):
+        write(tmp_path / f"den/rgb_{i}.png", frame(i, 48, 64)[0])
+        write(tmp_path / f"den/depth_{i}.png", np.zeros((48, 64), np.uint16))
+        (tmp_path / "pred").mkdir(exist_ok=True)
+        np.save(tmp_path / f"pred/{i}.npy", np.ones((48, 64), np.float32))
+    model = saved(tmp_path, "baseline", "table1")
+    words = ["--data", tmp_path / "den", "--split", "train"]
+    for scored in ([model, "--device", "cpu"], ["--predictions", tmp_path / "pred", "--protocol", "bts2019"]):
+        monkeypatch.setenv("ADVDEPTH_DATA", str(tmp_path / "packed"))
+        code, told, error = run(monkeypatch, capsys, "evaluate", *scored, *words)
+        assert code == 2 and "none of its 2 images has a valid pixel, so that nothing can be scored" in error
+        assert "den (train)" in error and "DataFrame" not in told

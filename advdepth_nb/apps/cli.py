@@ -59,6 +59,7 @@ __all__ = [
     "train",
     "metric_records",
     "write_records",
+    "nothing_to_score",
     "evaluate_run",
     "evaluate_predictions",
     "write_protocols",
@@ -490,7 +491,16 @@ def write_records(table: pd.DataFrame, out: Path) -> None:
     write_atomically(out, lambda p: table.to_parquet(p) if out.suffix == ".parquet" else table.to_csv(p, index=False))
 
 
-# %% ../../nbs/95_apps/cli.ipynb #8d82470c
+# %% ../../nbs/95_apps/cli.ipynb #8bf26651
+def nothing_to_score(data: str, split: str, count: int) -> ValueError:
+    """To be raised where no image has a valid pixel."""
+    return ValueError(
+        f"{data} ({split}): none of its {count} images has a valid pixel, so that nothing can be scored; look at it "
+        "with `advdepth data info`"
+    )
+
+
+# %% ../../nbs/95_apps/cli.ipynb #950f0898
 def evaluate_run(
     run: Path, data: str, split: str, protocol: list[str], flip: bool, device: str, out: Path | None,
     say: Callable[[str], None] = typer.echo,
@@ -515,6 +525,8 @@ def evaluate_run(
         say(system.protocol(name).describe())
     means = summaries(table, e.system)
     scored, excluded = means["n_images"].max(), means["n_excluded"].max()
+    if not scored:
+        raise nothing_to_score(data, split, excluded)
     left_out = f", {excluded} more without a valid pixel" if excluded else ""
     say(f"{e.row} on {Path(data).stem} ({split}): {scored} images{left_out}")
     say(by_metric(means).to_string(float_format="{:.4f}".format, na_rep=""))
@@ -525,7 +537,7 @@ def evaluate_run(
     return {**told, "metrics": metric_records(means), "files": [out] if out else []}
 
 
-# %% ../../nbs/95_apps/cli.ipynb #396e234b
+# %% ../../nbs/95_apps/cli.ipynb #4c82a01f
 def evaluate_predictions(
     path: Path, data: str, split: str, protocol: list[str], factor: float | None, dataset: str, out: Path | None,
     say: Callable[[str], None] = typer.echo, by_order: bool = False, values: str = "depth",
@@ -543,6 +555,8 @@ def evaluate_predictions(
     scored = score_predictions(
         predictions, source, split, chosen.values(), Path(data).stem, path.stem, progress=True, by_order=by_order
     )
+    if not scored.images["n_valid"].any():
+        raise nothing_to_score(data, split, scored.images["image"].nunique())
     say("\n".join(c.describe() for c in scored.protocols.values() if protocol or "+" not in c.name))
     if not protocol:
         say("bts2019+...: bts2019 with this one decision changed")

@@ -28,6 +28,7 @@ from .checks import check_file, kind_of
 __all__ = [
     "in_words",
     "no_space",
+    "sweep",
     "write_atomically",
     "write_json",
     "read_json",
@@ -78,11 +79,12 @@ def no_space(path: Path, error: Exception) -> OSError | None:
     return OSError(f"{path} cannot be written: {_REMEDIES[reason]}")
 
 
-# %% ../../nbs/00_core/files.ipynb #84588d27
+# %% ../../nbs/00_core/files.ipynb #3e166500
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; what is written under it becomes `path` when the block ends without an error."""
     _make_room(path)
+    sweep(path.parent)
     part = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield part
@@ -97,6 +99,14 @@ def _appearing(path: Path) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, pattern: str = ".*.part", older_than: float = 86_400) -> None:
+    """Remove what killed processes left in a folder: a writer would have touched it within a day."""
+    for left in folder.glob(pattern):
+        with suppress(OSError):  # somebody else was faster, or may
+            if time.time() - left.stat().st_mtime > older_than:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _make_room(path: Path) -> None:
@@ -247,12 +257,14 @@ def new_hdf5(path: Path | str) -> Iterator[h5py.File]:
             raise target.failure
 
 
-# %% ../../nbs/00_core/files.ipynb #e8d7d0db
+# %% ../../nbs/00_core/files.ipynb #e0192a4a
 def _objects(group: h5py.Group, base: str, links: dict[str, h5py.SoftLink | h5py.ExternalLink], seen: set) -> Iterator:
     """Name and dataset of everything that hangs on hard links; the other links are gathered in `links`."""
     for key in group:
         name, link = f"{base}/{key}", group.get(key, getlink=True)
         if not isinstance(link, h5py.HardLink):
+            if link is None:
+                raise ValueError(f"{group.file.filename}: {name} is damaged; copy the file again")
             links[name] = link
             continue
         entry = group[key]
@@ -287,7 +299,7 @@ def _check_tree(path: Path, _state: tuple[int, ...]) -> None:
                 raise ValueError(f"{path}: {name} is a link to {link.path}, which is not there; copy the file again")
 
 
-# %% ../../nbs/00_core/files.ipynb #2c04453f
+# %% ../../nbs/00_core/files.ipynb #ff827855
 def hdf5_file(path: Path | str) -> h5py.File:
     """An HDF5 file for reading, checked as `open_hdf5` does it, for those who keep it open; `OSError` if it is none."""
     path = Path(path)
@@ -308,5 +320,5 @@ def open_hdf5(path: Path | str) -> Iterator[h5py.File]:
     try:
         with file:
             yield file
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter is h5py's for a damaged header of a field or an attribute
         raise ValueError(f"{path} cannot be read as HDF5 and may be truncated ({error}); copy it again") from error

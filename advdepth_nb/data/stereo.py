@@ -70,7 +70,7 @@ def resize_stereo(
     return replace(frame, **views, **maps, focal=frame.focal and frame.focal * scale, doffs=frame.doffs * scale)
 
 
-# %% ../../nbs/20_data/stereo.ipynb #a735fc47
+# %% ../../nbs/20_data/stereo.ipynb #8f81a79d
 STEREO_FORMAT = "advdepth_nb packed stereo 1"
 
 
@@ -90,13 +90,15 @@ def _open_packed_pairs(path: Path) -> StereoSource:
                 f"{path} holds no stereo pairs packed by pack_stereo or pack_fields; give the folder of the data set"
             )
         data_format_of(file)
+        fields = ("left", "right", "focal", "baseline", "doffs")
+        groups = {split: split_of(file, split, fields) for split in ("train", "test") if split in file}
         records = [
             Sample(scene, name, split, (path, split, i))
-            for split in ("train", "test")
-            if split in file
-            for i, (scene, name) in enumerate(zip(file[split]["scene"].asstr(), file[split]["image"].asstr()))
+            for split, group in groups.items()
+            for i, (scene, name) in enumerate(zip(group["scene"].asstr(), group["image"].asstr()))
         ]
-        return PackedPairs(file.attrs["layout"], path, tuple(records), _read_packed_pair, file.attrs["division"])
+        layout, division = (attribute(file, str(path), name) for name in ("layout", "division"))
+        return PackedPairs(layout, path, tuple(records), _read_packed_pair, division)
 
 
 def _read_packed_pair(record: Sample) -> dict:

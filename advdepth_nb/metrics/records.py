@@ -35,13 +35,15 @@ def records(
     return table[list(COLUMNS)]
 
 
-# %% ../../nbs/50_metrics/records.ipynb #dba9421f
+# %% ../../nbs/50_metrics/records.ipynb #7178c55d
 def check_records(images: pd.DataFrame, where: object = "the records") -> pd.DataFrame:
     """The table itself, if it has all COLUMNS; else a ValueError that says which are lacking, and `where`."""
     if lacking := [c for c in COLUMNS if c not in images]:
         raise ValueError(f"{where} lack the columns {', '.join(lacking)}: give the table of images.parquet")
     if words := [c for c in ("value", "n_valid") if not pd.api.types.is_numeric_dtype(images[c])]:
         raise ValueError(f"{where} hold words in the column {words[0]}: give the table of images.parquet")
+    if empty := [c for c in COLUMNS if c != "value" and images[c].isna().any()]:
+        raise ValueError(f"{where} have empty cells in the column {empty[0]}: give the table of images.parquet")
     if images.empty:
         raise ValueError(f"{where} hold no line: give the table of images.parquet")
     return images
