@@ -33,7 +33,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,8 +99,7 @@ class Mutant:
         return (raw[: self.start] + self.after.encode() + raw[self.end :]).decode()
 
 
-# Mistakes that a test must notice: module, function, what stands there, what could. Their watchers are WATCHED_BY's,
-# or those of NAMED_WATCHERS.
+# Mistakes that a test must notice: module, function ("": any), what stands there, what could.
 NAMED = [
     ("systems/stereo", "StereoDepth", "right, -d_right, self.outside", "right, d_right, self.outside"),
     ("stats/crossed", "", "ddof=1", "ddof=0"),
@@ -112,13 +111,14 @@ NAMED = [
     ("training/adversary", "random_direction", " * (true != 0)", ""),
     ("training/gan_monitor", "undisturbed", "adversary.generator.set_state(state)", "pass"),
     ("training/loop", "generator_for", "seed * 1_000_003 + epoch", "seed * 1_000_003"),
+    ("training/loop", "Training", "generator_for(self.seed, self.epoch)", "generator_for(self.seed, 0)"),
     ("training/callbacks", "History", '["step"] <= run.step', '["step"] < run.step'),
     ("study/train", "hold_out", '0 if e.eval_split == "validation" else seed', "seed"),
     ("study/plan", "make_plan", "runs[e.init_from, seed].fingerprint if e.init_from", '"" if e.init_from'),
+    ("study/plan", "Run", "known, self.init]", "known]"),
     ("study/evaluate", "evaluate_run", '"test" if e.eval_split == "test" else "train"', '"train"'),
     ("study/evaluate", "evaluate_run", "hold_out(data_set, e)[1]", "hold_out(data_set, e)[0]"),
 ]
-NAMED_WATCHERS: dict[str, tuple[str, ...]] = {}
 
 
 # ---- what may be changed -------------------------------------------------------------------------------------------
@@ -173,10 +173,11 @@ def other_numbers(node: ast.AST) -> Change:
 
 
 def without_sign(node: ast.AST) -> Change:
-    """x for -x, for ~x and for not x."""
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Invert, ast.Not)):
-        if not isinstance(node.operand, ast.Constant) or node.operand.value != 1:  # -1 is most often a place
-            yield node, node.operand
+    """x for -x, for ~x and for not x; a whole number with a minus is most often a place counted from the end."""
+    if isinstance(node, ast.UnaryOp) and not isinstance(node.op, ast.UAdd):
+        if isinstance(node.operand, ast.Constant) and isinstance(node.operand.value, int):
+            return
+        yield node, node.operand
 
 
 def other_calls(node: ast.AST) -> Change:
@@ -200,9 +201,9 @@ def other_calls(node: ast.AST) -> Change:
 
 def other_branches(node: ast.AST) -> Change:
     """The branch that is not meant, where the condition is no comparison, which has changes of its own."""
-    if isinstance(node, (ast.If, ast.IfExp, ast.While)):
-        if not isinstance(node.test, (ast.Compare, ast.BoolOp, ast.UnaryOp, ast.NamedExpr)):
-            yield node.test, ast.UnaryOp(ast.Not(), node.test)
+    test = node.test if isinstance(node, (ast.If, ast.IfExp, ast.While)) else None
+    if test is not None and not isinstance(test, (ast.Compare, ast.BoolOp, ast.UnaryOp, ast.NamedExpr)):
+        yield test, ast.UnaryOp(ast.Not(), test)
 
 
 OPERATORS: tuple[Callable[[ast.AST], Change], ...] = (
@@ -212,8 +213,8 @@ OPERATORS: tuple[Callable[[ast.AST], Change], ...] = (
 
 def draws(node: ast.AST) -> bool:
     """Whether a function makes pictures: nobody asserts the size of a letter."""
-    if not isinstance(node, ast.FunctionDef):
-        return False
+    if not isinstance(node, ast.FunctionDef) or node.name.startswith(("draw_", "plot_")):
+        return isinstance(node, ast.FunctionDef)
     hints = [a.annotation for a in node.args.args] + [node.returns]
     return any(hint is not None and ("Axes" in ast.unparse(hint) or "Figure" in ast.unparse(hint)) for hint in hints)
 
@@ -222,12 +223,12 @@ def is_documentation(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-PASSED_OVER = (ast.Raise, ast.Assert, ast.JoinedStr, ast.Import, ast.ImportFrom, ast.Match)
+PASSED_OVER = (ast.Raise, ast.Assert, ast.JoinedStr, ast.Import, ast.ImportFrom)
 
 
 def worth_changing(node: ast.AST) -> Iterator[ast.AST]:
     """The node and those below it, without errors' texts, annotations, decorators, documentation and pictures."""
-    if draws(node) or is_documentation(node) or isinstance(node, PASSED_OVER[:-1]):
+    if draws(node) or is_documentation(node) or isinstance(node, PASSED_OVER):
         return
     yield node
     for name, value in ast.iter_fields(node):
@@ -403,8 +404,8 @@ class Watch:
 
     def catches(self, mutant: Mutant) -> str:
         """Which watcher notices, and by what; "" where none does."""
-        beside = WATCHED_BY.get(mutant.module, ()) + NAMED_WATCHERS.get(mutant.module, ())
-        limits = {watcher: self.limit(watcher) for watcher in (mutant.module, *beside)}
+        watchers = (mutant.module, *WATCHED_BY.get(mutant.module, ()))
+        limits = {watcher: self.limit(watcher) for watcher in watchers}
         with changed(mutant, self.tree):
             for watcher, limit in limits.items():
                 if error := stopped_by(watcher, self.tree, limit):
@@ -476,11 +477,13 @@ def chosen(options: argparse.Namespace, done: dict[tuple[str, ...], Result]) -> 
     root, known = options.root, equivalents(options.root)
     if options.named:
         found = [m for line in NAMED for m in planted(*line, root)]
-        return [m for m in found if not options.modules or m.module in options.modules]
-    candidates = (m for m in sample(options.modules or list(WATCHED_BY), root, options.seed) if m.key not in known)
+        found = [m for m in found if not options.modules or m.module in options.modules]
+    else:
+        found = sample(options.modules or list(WATCHED_BY), root, options.seed)
     if options.again:
-        return [m for m in candidates if m.key in done and done[m.key].result == "survived"]
-    return [m for m, _ in zip(candidates, range(options.count))]
+        found = [m for m in found if m.key in done and done[m.key].result == "survived"]
+    candidates = (m for m in found if m.key not in known)
+    return list(candidates if options.named or options.again else islice(candidates, options.count))
 
 
 def summary(results: Sequence[Result]) -> tuple[str, bool]:
