@@ -192,7 +192,7 @@ def other_calls(node: ast.AST) -> Change:
         yield node, ast.Call(ast.Name(NAMES[name]), node.args, node.keywords)
     if name in DROPPED and isinstance(called, ast.Attribute) and not isinstance(called.value, ast.Name | ast.Attribute):
         yield node, called.value
-    for gone in node.keywords:
+    for gone in node.keywords if name != "errstate" else ():  # a warning is no value
         if gone.arg not in (None, *OF_DEVICES):
             yield node, ast.Call(called, node.args, [k for k in node.keywords if k is not gone])
     first, second = node.args[:2] if len(node.args) > 1 else (None, None)
