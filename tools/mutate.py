@@ -33,7 +33,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -224,6 +224,7 @@ def is_documentation(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
+HIDDEN = ("annotation", "returns", "decorator_list", "pattern", "format_spec")
 PASSED_OVER = (ast.Raise, ast.Assert, ast.JoinedStr, ast.Import, ast.ImportFrom)
 
 
@@ -232,11 +233,10 @@ def worth_changing(node: ast.AST) -> Iterator[ast.AST]:
     if draws(node) or is_documentation(node) or isinstance(node, PASSED_OVER):
         return
     yield node
-    for name, value in ast.iter_fields(node):
-        if name not in ("annotation", "returns", "decorator_list", "pattern", "format_spec"):
-            for child in value if isinstance(value, list) else [value]:
-                if isinstance(child, ast.AST):
-                    yield from worth_changing(child)
+    values = [value for name, value in ast.iter_fields(node) if name not in HIDDEN]
+    for child in chain.from_iterable(value if isinstance(value, list) else [value] for value in values):
+        if isinstance(child, ast.AST):
+            yield from worth_changing(child)
 
 
 def segment(statement: str, node: ast.AST, first_line: int) -> tuple[int, int]:
