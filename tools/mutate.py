@@ -135,6 +135,7 @@ NAMES = {
 }  # fmt: skip
 NAMES |= {other: name for name, other in NAMES.items() if name != "median"}
 DROPPED = ("clamp", "abs", "detach", "sqrt", "square", "flip", "clip")  # methods whose result is near what they had
+ANY_ORDER = ("isinstance", "getattr", "zip", "min", "max", "minimum", "maximum", "isclose")  # or swapped without sense
 OF_DEVICES = ("device", "pin_memory", "fused", "devices", "accelerator")  # without an accelerator they change nothing
 Change = Iterator[tuple[ast.AST, ast.AST]]  # what stands there, what is put there
 
@@ -196,7 +197,7 @@ def other_calls(node: ast.AST) -> Change:
         if gone.arg not in (None, *OF_DEVICES):
             yield node, ast.Call(called, node.args, [k for k in node.keywords if k is not gone])
     first, second = node.args[:2] if len(node.args) > 1 else (None, None)
-    if isinstance(first, ast.Name) and isinstance(second, ast.Name) and name not in ("isinstance", "getattr", "zip"):
+    if isinstance(first, ast.Name) and isinstance(second, ast.Name) and name not in ANY_ORDER:
         yield node, ast.Call(called, [second, first, *node.args[2:]], node.keywords)
 
 
