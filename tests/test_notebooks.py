@@ -40,7 +40,7 @@ def run_cells(path: Path, scratch: Path) -> None:
             error = (result := shell.run_cell(cell.source)).error_before_exec or result.error_in_exec
             if error:
                 told = "\n".join(shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__))
-                raise RuntimeError(f"{path.name}:\n{cell.source}\n\n{told}")
+                raise RuntimeError(f"{path.name}:\n{cell.source}\n\n{told}") from error
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: f"{p.parent.name}/{p.stem}")
