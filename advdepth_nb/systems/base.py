@@ -38,6 +38,8 @@ __all__ = [
     "OWN_DIVISION",
     "CODE",
     "Images",
+    "SystemData",
+    "SystemReport",
     "System",
     "from_figures",
     "check_discriminator",
@@ -75,22 +77,14 @@ class Images(Examples, Protocol):
 SomeImages = TypeVar("SomeImages", bound=Images)
 
 
-# %% ../../nbs/80_systems/base.ipynb #8e6ce44d
-class System(Generic[SomeExperiment, SomeImages]):
-    """What planning, training, scoring and reports ask; `Experiment.system` names the one that answers."""
+# %% ../../nbs/80_systems/base.ipynb #f6249c4b
+class SystemData(Generic[SomeExperiment, SomeImages]):
+    """The data of a system: worlds that are rendered, and what people bring, in one packed form."""
 
     name: str
-    experiment: type[SomeExperiment]  # the configuration of its rows
-    recipes: Mapping[str, Mapping[str, Any]]  # how sources trained
-    scales: Mapping[str, Mapping[str, Any]]  # how much of it
-    predictor: type[Predictor[SomeExperiment]]  # its network, called with photographs
-    figures: str = ""  # module with the pages of its report, imported when one is made; "": there are none
     worlds: tuple[str, ...] = ()  # names of the synthetic worlds it can be run on
     real: str  # what it is trained on otherwise, in words
     real_test_images: int = 0  # how many test images that has; 0: as many as there are
-    protocols: tuple[str, ...]  # under which every test image is scored
-    columns: ClassVar[Mapping[str, str]]  # metric -> heading, in the table's order
-    endpoints: ClassVar[Mapping[str, str]]  # metric -> what is asked of it, before any run
     kind: str = ""  # of its data, for --kind; "" if it brings no kind that others do not
     kind_words: str = ""  # what a data set of this kind holds, in the plural
     packed_format: str = ""  # attribute `format` by which its packed files are told apart
@@ -130,6 +124,56 @@ class System(Generic[SomeExperiment, SomeImages]):
     def dataset(self, path: Path | str, split: str, e: SomeExperiment) -> SomeImages:
         """One split of a packed file; it names `scenes` and `images`."""
         raise NotImplementedError
+
+    def data_file(self, e: SomeExperiment, data: str, say: Callable[[str], None] = print, whole: str = "") -> Path:
+        """The packed file of a world or a path, rendered or packed first if it is not there yet.
+
+        A source without a test split gets one, a fifth of its scenes: enough for a smoke run, not for a claim. Or all
+        of it goes into the split that `whole` names.
+        """
+        if data in self.worlds:
+            check_world(self, e, data)
+            return self.render(e, data)
+        return Path(data).expanduser() if is_packed(self, data) else pack_source(self, e, data, say, whole)
+
+
+# %% ../../nbs/80_systems/base.ipynb #c31938ef
+class SystemReport:
+    """What a system adds to the report of a study; nothing, unless `figures` names a module."""
+
+    figures: str = ""  # module with the pages of its report, imported when one is made; "": there are none
+
+    def pages(self, records: Any, data: Mapping[str, Path | str], folder: Path | str) -> Sequence[Any]:
+        """The pages (`report.page.Page`) of a report, in order; `data`: task -> packed file, "" without tasks."""
+        return from_figures(self, "pages", records, data, folder) or []
+
+    def tables(self, records: Any, folder: Path | str) -> Mapping[str, tuple[str, pd.DataFrame]]:
+        """Tables of the report beside that of the rows: heading -> what it holds, and the table as text."""
+        return from_figures(self, "tables", records, folder) or {}
+
+    def plot_predictions(
+        self, nets: Mapping[str, nn.Module], e: SomeExperiment, packed: Path | str, count: int = 3
+    ) -> Any:
+        """A figure of `count` test images of a packed file, and what each network makes of them; or None."""
+        return from_figures(self, "plot_predictions", nets, e, packed, count)
+
+    def published(self, study: str) -> pd.DataFrame:
+        """The results others printed for a study: row, method, source, metrics, note. The first source is tabulated."""
+        table = from_figures(self, "published", study)
+        return pd.DataFrame(columns=["row", "method", "source", "note"]) if table is None else table
+
+
+# %% ../../nbs/80_systems/base.ipynb #57eb6490
+class System(SystemData[SomeExperiment, SomeImages], SystemReport):
+    """What planning, training, scoring and reports ask; `Experiment.system` names the one that answers."""
+
+    experiment: type[SomeExperiment]  # the configuration of its rows
+    recipes: Mapping[str, Mapping[str, Any]]  # how sources trained
+    scales: Mapping[str, Mapping[str, Any]]  # how much of it
+    predictor: type[Predictor[SomeExperiment]]  # its network, called with photographs
+    protocols: tuple[str, ...]  # under which every test image is scored
+    columns: ClassVar[Mapping[str, str]]  # metric -> heading, in the table's order
+    endpoints: ClassVar[Mapping[str, str]]  # metric -> what is asked of it, before any run
 
     def check(self, e: SomeExperiment) -> None:
         """Refuse what cannot work before anything is rendered or trained; ValueError in one sentence."""
@@ -187,39 +231,9 @@ class System(Generic[SomeExperiment, SomeImages]):
         """One line per row and seed."""
         return means(images, protocol).rename_axis(columns=None).reset_index()
 
-    def data_file(self, e: SomeExperiment, data: str, say: Callable[[str], None] = print, whole: str = "") -> Path:
-        """The packed file of a world or a path, rendered or packed first if it is not there yet.
 
-        A source without a test split gets one, a fifth of its scenes: enough for a smoke run, not for a claim. Or all
-        of it goes into the split that `whole` names.
-        """
-        if data in self.worlds:
-            check_world(self, e, data)
-            return self.render(e, data)
-        return Path(data).expanduser() if is_packed(self, data) else pack_source(self, e, data, say, whole)
-
-    def pages(self, records: Any, data: Mapping[str, Path | str], folder: Path | str) -> Sequence[Any]:
-        """The pages (`report.page.Page`) of a report, in order; `data`: task -> packed file, "" without tasks."""
-        return from_figures(self, "pages", records, data, folder) or []
-
-    def tables(self, records: Any, folder: Path | str) -> Mapping[str, tuple[str, pd.DataFrame]]:
-        """Tables of the report beside that of the rows: heading -> what it holds, and the table as text."""
-        return from_figures(self, "tables", records, folder) or {}
-
-    def plot_predictions(
-        self, nets: Mapping[str, nn.Module], e: SomeExperiment, packed: Path | str, count: int = 3
-    ) -> Any:
-        """A figure of `count` test images of a packed file, and what each network makes of them; or None."""
-        return from_figures(self, "plot_predictions", nets, e, packed, count)
-
-    def published(self, study: str) -> pd.DataFrame:
-        """The results others printed for a study: row, method, source, metrics, note. The first source is tabulated."""
-        table = from_figures(self, "published", study)
-        return pd.DataFrame(columns=["row", "method", "source", "note"]) if table is None else table
-
-
-# %% ../../nbs/80_systems/base.ipynb #71acb554
-def from_figures(system: System, name: str, *args: Any) -> Any:
+# %% ../../nbs/80_systems/base.ipynb #5aa0e219
+def from_figures(system: SystemReport, name: str, *args: Any) -> Any:
     """What a function of the module `system.figures` returns; None without the module or the function."""
     function = getattr(import_module(system.figures), name, None) if system.figures else None
     return function(*args) if function else None
@@ -294,8 +308,8 @@ def world_file(e: Experiment, kind: str) -> Path:
     return data_root() / f"{kind}-{w.train_scenes}+{w.test_scenes}x{w.views}-{sizes}.h5"
 
 
-# %% ../../nbs/80_systems/base.ipynb #6e1e8609
-def is_packed(system: System, data: str) -> bool:
+# %% ../../nbs/80_systems/base.ipynb #785a6cc9
+def is_packed(system: SystemData, data: str) -> bool:
     """Whether the path is a packed file already; what it holds is checked when it is read."""
     path = Path(data).expanduser()
     if not path.exists():
@@ -304,7 +318,7 @@ def is_packed(system: System, data: str) -> bool:
     return path.is_file() and path.suffix in (".h5", ".hdf5")
 
 
-def check_world(system: System, e: Experiment, data: str) -> None:
+def check_world(system: SystemData, e: Experiment, data: str) -> None:
     """Refuse a scale that has no world."""
     if e.world is None:
         raise ValueError(f"scale '{e.scale}' trains on {system.real}, not on {data}; give --data PATH")
@@ -326,11 +340,11 @@ def data_facts(e: Experiment, data: str) -> dict[str, Any]:
     return {"layout": "packed" if is_packed(system, data) else open_for(e, data).layout, "identity": identity(data)}
 
 
-# %% ../../nbs/80_systems/base.ipynb #fac08f02
+# %% ../../nbs/80_systems/base.ipynb #e73346ca
 OWN_DIVISION = "the source's own"  # what sources say that bring their train and test split along
 
 
-def pack_source(system: System, e: Experiment, data: str, say: Callable[[str], None], whole: str) -> Path:
+def pack_source(system: SystemData, e: Experiment, data: str, say: Callable[[str], None], whole: str) -> Path:
     """`data` packed into `data_root`, if it does not lie there yet, divided as `System.data_file` says."""
     source = open_for(e, data)
     both = len({r.split for r in source.records}) == 2

@@ -33,6 +33,7 @@ __all__ = [
     "World",
     "Experiment",
     "world_of",
+    "field_names",
     "check_name",
     "choose",
     "with_settings",
@@ -242,10 +243,16 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, hint)
 
 
-# %% ../../nbs/80_systems/experiments.ipynb #7ec0988c
+# %% ../../nbs/80_systems/experiments.ipynb #de767d93
+def field_names(kind: type) -> set[str]:
+    """Names of the fields of an experiment's class, or of a part of one."""
+    return {f.name for f in dataclasses.fields(kind)}
+
+
+# %% ../../nbs/80_systems/experiments.ipynb #2e8ce1aa
 def check_name(thing: Any, first: str) -> None:
     """Refuse a name that no field of `thing` has, or that is given by other means."""
-    fields = {f.name for f in dataclasses.fields(thing)} - {"row", "hypothesis", "scale", "recipe"}
+    fields = field_names(type(thing)) - {"row", "hypothesis", "scale", "recipe"}
     if first not in fields:
         raise ValueError(f"unknown setting '{first}'; {type(thing).__name__} has {', '.join(sorted(fields))}")
 
