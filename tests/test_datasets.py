@@ -307,7 +307,7 @@ def test_resplit_is_stable_and_by_scene(tmp_path):
     held = [{r.scene for r in resplit(source, 0.3, seed).records if r.split == "test"} for seed in (0, 0, 1)]
     assert held[0] == held[1] != held[2] and len(held[0]) == 3
     refused(lambda: resplit(source, 1.0), "between 0 and 1")
-    packed = pack(source, tmp_path / "p.h5", test_share=0.3, progress=False)
+    packed = pack(source, tmp_path / "p.h5", test_fraction=0.3, progress=False)
     assert set(PackedDepth(packed, "test").scenes) == held[0]
     assert PackedDepth(packed).division == "by scene, 3 of 9 held out, seed 0"
     assert PackedDepth(packed, "test").quantum.tolist() == pytest.approx([10 / 255] * 3)  # still read as 8-bit
@@ -587,7 +587,7 @@ def test_real_raw_frames(folder, count, real_data):
 
 
 def test_real_frames_divided_packed_and_read(tmp_path, real_data):
-    out = pack(real_data / "nyu_hu_layout", tmp_path / "p.h5", size=(240, 320), test_share=0.2, progress=False)
+    out = pack(real_data / "nyu_hu_layout", tmp_path / "p.h5", size=(240, 320), test_fraction=0.2, progress=False)
     train, test = PackedDepth(out), PackedDepth(out, "test")
     assert (len(train), len(test), train.size) == (20, 5, (240, 320))
     source = {one.name: one for one in open_source(real_data / "nyu_hu_layout")}

@@ -536,7 +536,7 @@ def evaluate_run(
     return {**told, "metrics": metric_records(means), "files": [out] if out else []}
 
 
-# %% ../../nbs/95_apps/cli.ipynb #4c82a01f
+# %% ../../nbs/95_apps/cli.ipynb #893e3147
 def evaluate_predictions(
     path: Path, data: str, split: str, protocol: list[str], factor: float | None, dataset: str, out: Path | None,
     say: Callable[[str], None] = typer.echo, by_order: bool = False, values: str = "depth",
@@ -563,7 +563,8 @@ def evaluate_predictions(
     table = side_by_side(scored)
     say(table.to_string(float_format=lambda v: f"{v:.3f}"))
     if len(scored.protocols) > 1:
-        say(f"largest over smallest, minus 1:\n{spread(scored).map('{:.1%}'.format).to_string()}")
+        told = spread(scored).map(lambda x: "" if math.isnan(x) else f"{x:.1%}")
+        say(f"largest over smallest, minus 1:\n{told.to_string()}")
     files: list[Path] = []
     if out is not None:
         write_records(scored.images, out)

@@ -485,12 +485,12 @@ def write_depth(group: h5py.Group, frames: Iterable[Frame], count: int, scenes_k
     group.attrs.update(scenes_known=scenes_known, unknown=unknown / (count * height * width))
 
 
-# %% ../../nbs/20_data/nyu.ipynb #1a626bf3
+# %% ../../nbs/20_data/nyu.ipynb #803ed07a
 def pack(
     source: DepthSource | str | Path,
     out: str | Path,
     size: tuple[int, int] | None = None,  # (H,W): resize every frame (RGB bilinear, depth nearest)
-    test_share: float | None = None,  # hold out this share of the scenes of a source with one split
+    test_fraction: float | None = None,  # hold out this share of the scenes of a source with one split
     seed: int = 0,  # of that division
     progress: bool = True,
 ) -> Path:
@@ -499,8 +499,8 @@ def pack(
         check_size("size", size)
     found, out = source if isinstance(source, DepthSource) else open_source(source), Path(out).expanduser()
     check_absent(out)
-    if test_share is not None:
-        found = resplit(found, test_share, seed)
+    if test_fraction is not None:
+        found = resplit(found, test_fraction, seed)
     groups = {s: [i for i, r in enumerate(found.records) if r.split == s] for s in ("train", "test")}
     train, test = ({found.records[i].scene for i in groups[s]} for s in groups)
     if train & test:

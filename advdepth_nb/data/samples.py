@@ -118,24 +118,26 @@ def split_named(folders: Iterable[str]) -> str | None:
     return "test" if "test" in named else "train" if named else None
 
 
-# %% ../../nbs/20_data/samples.ipynb #70d4a85b
+# %% ../../nbs/20_data/samples.ipynb #e3900a33
 SomeSource = TypeVar("SomeSource", bound=Source)
 
 
 def resplit(
     source: SomeSource,
-    test_share: float,  # of the scenes, between 0 and 1
+    test_fraction: float,  # of the scenes, between 0 and 1
     seed: int = 0,
 ) -> SomeSource:
     """`source`, with a share of its scenes as test data and the rest for training."""
     if len({s.split for s in source.records}) > 1:
-        raise ValueError(f"{source.root} already has a train and a test split; leave --test-fraction (test_share) out")
-    if not 0 < test_share < 1:
-        raise ValueError(f"test_share must lie between 0 and 1, not {test_share}")
+        raise ValueError(
+            f"{source.root} already has a train and a test split; leave --test-fraction (test_fraction) out"
+        )
+    if not 0 < test_fraction < 1:
+        raise ValueError(f"test_fraction must lie between 0 and 1, not {test_fraction}")
     scenes = sorted({s.scene for s in source.records}, key=lambda s: hashlib.sha256(f"{seed} {s}".encode()).digest())
     if len(scenes) < 2:
         raise ValueError(f"{source.root} has one scene only ({scenes[0]}), which cannot be divided by scene")
-    held_out = set(scenes[: min(max(round(test_share * len(scenes)), 1), len(scenes) - 1)])
+    held_out = set(scenes[: min(max(round(test_fraction * len(scenes)), 1), len(scenes) - 1)])
     records = tuple(replace(s, split="test" if s.scene in held_out else "train") for s in source.records)
     division = f"by scene, {len(held_out)} of {len(scenes)} held out, seed {seed}"
     return replace(source, records=records, division=division)

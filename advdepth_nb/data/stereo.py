@@ -206,12 +206,12 @@ def write_stereo(group: h5py.Group, frames: Iterable[StereoFrame], count: int, s
     group.attrs.update(scenes_known=scenes_known, unknown=1 - known / (count * height * width))
 
 
-# %% ../../nbs/20_data/stereo.ipynb #e572c26c
+# %% ../../nbs/20_data/stereo.ipynb #6a74c0b1
 def pack_stereo(
     source: StereoSource | str | Path,
     out: str | Path,
     size: tuple[int, int] | None = None,  # (H,W): resize every pair; disparities follow the width
-    test_share: float | None = None,  # hold out this share of the scenes of a source with one split
+    test_fraction: float | None = None,  # hold out this share of the scenes of a source with one split
     split: str | None = None,  # put every pair into this split: "train" or "test"
     seed: int = 0,  # of the division
     progress: bool = True,
@@ -220,12 +220,12 @@ def pack_stereo(
     found, out = source if isinstance(source, StereoSource) else open_stereo(source), Path(out).expanduser()
     check_absent(out)
     warn_of_views(found)
-    if split not in (None, "train", "test") or (split and test_share is not None):
+    if split not in (None, "train", "test") or (split and test_fraction is not None):
         raise ValueError(
-            f"split must be 'train' or 'test' and leaves nothing to divide: {split!r} with test_share {test_share}"
+            f"split must be 'train' or 'test' and leaves nothing to divide: {split!r} with test_fraction {test_fraction}"
         )
-    if test_share is not None:
-        found = resplit(found, test_share, seed)
+    if test_fraction is not None:
+        found = resplit(found, test_fraction, seed)
     if split:
         records = tuple(replace(r, split=split) for r in found.records)
         found = replace(found, records=records, division=f"all in {split}")

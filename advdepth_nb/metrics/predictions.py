@@ -186,7 +186,7 @@ def _open_h5(file: Path, dataset: str) -> Predictions:
     return Predictions(file, f"dataset {name!r} of {count} maps", labels, read, None, False)
 
 
-# %% ../../nbs/50_metrics/predictions.ipynb #bea14935
+# %% ../../nbs/50_metrics/predictions.ipynb #16aeac6e
 def _natural(file: Path) -> list[tuple[int, int, str]]:
     """What sorts paths by number where they have numbers."""
     parts = re.split(r"(\d+)", file.as_posix())
@@ -202,17 +202,13 @@ def _is_depth(file: Path) -> bool:
         return False
 
 
-def _colored_beside_depth(files: Iterable[Path]) -> set[Path]:
-    """NAME_color.png of those that have a NAME_depth.png beside them, where only the latter is of 16 bits."""
-    by_name, found = {file.with_suffix(""): file for file in files}, set()
-    for name, file in by_name.items():
-        other = by_name.get(name.with_name(re.sub(r"_colou?r$", "_depth", name.name)))
-        if other not in (None, file) and _is_depth(other) and not _is_depth(file):
-            found.add(file)
-    return found
+def _beside_maps(files: Sequence[Path]) -> set[Path]:
+    """The pictures to look at among these PNGs: those that have not 16 bits, where others have."""
+    others = {file for file in files if not _is_depth(file)}
+    return others if len(others) < len(files) else set()
 
 
-# %% ../../nbs/50_metrics/predictions.ipynb #ba162096
+# %% ../../nbs/50_metrics/predictions.ipynb #0164b0cf
 def _prediction_files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     """The files of a folder that can be predictions, all of one kind, and what was left out, with the reason."""
     every = list(walk(folder))
@@ -224,13 +220,13 @@ def _prediction_files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
         raise FileNotFoundError(f"{folder} holds no predictions: looked for {LOOKED_FOR}{there}")
     if len(kinds := sorted({f.suffix.lower() for f in files})) > 1:
         raise ValueError(f"{folder} holds {' and '.join(kinds)} files; give a folder with predictions of one kind")
-    colored = _colored_beside_depth(files) if kinds == [".png"] else set()
+    seen = _beside_maps(files) if kinds == [".png"] else set()
     reasons = {
-        "pictures NAME_color.png beside a 16-bit NAME_depth.png": len(colored),
+        "pictures without 16 bits beside maps that have them": len(seen),
         f"files of no kind that holds maps ({others})": sum(other.values()),
     }  # fmt: skip
     left_out = tuple(f"{count} {what}" for what, count in reasons.items() if count)
-    return sorted(set(files) - colored, key=lambda f: _natural(f.relative_to(folder))), left_out
+    return sorted(set(files) - seen, key=lambda f: _natural(f.relative_to(folder))), left_out
 
 
 # %% ../../nbs/50_metrics/predictions.ipynb #90cd74b2

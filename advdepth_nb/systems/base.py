@@ -77,7 +77,7 @@ class Images(Examples, Protocol):
 SomeImages = TypeVar("SomeImages", bound=Images)
 
 
-# %% ../../nbs/80_systems/base.ipynb #f6249c4b
+# %% ../../nbs/80_systems/base.ipynb #3827c001
 class SystemData(Generic[SomeExperiment, SomeImages]):
     """The data of a system: worlds that are rendered, and what people bring, in one packed form."""
 
@@ -105,7 +105,7 @@ class SystemData(Generic[SomeExperiment, SomeImages]):
         """The first frame: `name`, `split`, `height_px`, `width_px`, and numbers `_m`, `_px`, `_fraction`, or None."""
         raise NotImplementedError
 
-    def pack_data(self, opened: Any, out: Path, size: tuple[int, int] | None, test_share: float | None) -> Path:
+    def pack_data(self, opened: Any, out: Path, size: tuple[int, int] | None, test_fraction: float | None) -> Path:
         """What `open_data` opened as one packed file, resized to `size` (H,W) and divided by scene if asked."""
         raise NotImplementedError
 

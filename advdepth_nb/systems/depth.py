@@ -139,7 +139,7 @@ def head_and_encoder(net: nn.Module, lr: float, factor: float) -> list[dict[str,
     return [group for group in groups if group["params"]]
 
 
-# %% ../../nbs/80_systems/depth.ipynb #13bf7a20
+# %% ../../nbs/80_systems/depth.ipynb #c8ec77f3
 class DepthSystem(System[DepthExperiment, PackedDepth]):
     """Hu et al.'s network, supervised by measured depth."""
 
@@ -168,8 +168,10 @@ class DepthSystem(System[DepthExperiment, PackedDepth]):
     def describe_first(self, opened: DepthSource) -> dict[str, Any]:
         return describe_frame(opened[0])
 
-    def pack_data(self, opened: DepthSource, out: Path, size: tuple[int, int] | None, test_share: float | None) -> Path:
-        return pack(opened, out, size, test_share)
+    def pack_data(
+        self, opened: DepthSource, out: Path, size: tuple[int, int] | None, test_fraction: float | None
+    ) -> Path:
+        return pack(opened, out, size, test_fraction)
 
     def render(self, e: DepthExperiment, world: str) -> Path:
         return pack_rooms(world_file(e, world), **vars(e.world), workers=workers_that_render())

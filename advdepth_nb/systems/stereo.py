@@ -203,7 +203,7 @@ def check_halving(encoder: str, size: tuple[int, int]) -> None:
         raise ValueError(f"size {size} does not fit encoder {encoder!r}, which does not halve it: {remedy}")
 
 
-# %% ../../nbs/80_systems/stereo.ipynb #96dd84c2
+# %% ../../nbs/80_systems/stereo.ipynb #1e9cc599
 class StereoSystem(System[StereoExperiment, PackedStereo]):
     """A U-net on rectified pairs."""
 
@@ -232,9 +232,9 @@ class StereoSystem(System[StereoExperiment, PackedStereo]):
         return describe_pair(opened[0])
 
     def pack_data(
-        self, opened: StereoSource, out: Path, size: tuple[int, int] | None, test_share: float | None
+        self, opened: StereoSource, out: Path, size: tuple[int, int] | None, test_fraction: float | None
     ) -> Path:
-        return pack_stereo(opened, out, size, test_share)
+        return pack_stereo(opened, out, size, test_fraction)
 
     def render(self, e: StereoExperiment, world: str) -> Path:
         return field_file(e, world)

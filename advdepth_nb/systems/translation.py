@@ -187,21 +187,21 @@ def describe_pair(opened: PairSource | PackedPairs) -> dict[str, Any]:
     }  # fmt: skip
 
 
-# %% ../../nbs/80_systems/translation.ipynb #e2753587
+# %% ../../nbs/80_systems/translation.ipynb #0b678718
 def pack_opened(
-    opened: PairSource | PackedPairs, out: Path, size: tuple[int, int] | None, test_share: float | None
+    opened: PairSource | PackedPairs, out: Path, size: tuple[int, int] | None, test_fraction: float | None
 ) -> Path:
     """Pairs of a folder as one packed file; refuses a file that is packed, and one picture that is to be divided."""
     if isinstance(opened, PackedPairs):
         raise ValueError(
             f"{opened.path} is packed already, and serves for pairs as it is; give the folder it was made from"
         )
-    if test_share is not None and len(opened) == 1:
+    if test_fraction is not None and len(opened) == 1:
         raise ValueError(
             f"{opened.root} holds one picture only, which cannot be divided for training and testing: "
             "add pictures, or train on it alone with `advdepth train ... --no-test-split`"
         )
-    return pack_pairs(opened if test_share is None else resplit(opened, test_share), out, size)
+    return pack_pairs(opened if test_fraction is None else resplit(opened, test_fraction), out, size)
 
 
 # %% ../../nbs/80_systems/translation.ipynb #13f0798d
@@ -220,7 +220,7 @@ def unet_of(e: TranslationExperiment) -> TranslationNet:
     return net
 
 
-# %% ../../nbs/80_systems/translation.ipynb #fe643743
+# %% ../../nbs/80_systems/translation.ipynb #34e91e79
 WORLD_CLASSES = {"fields": FIELD_CLASSES, "rooms": ROOM_CLASSES}
 
 
@@ -258,9 +258,9 @@ class TranslationSystem(System[TranslationExperiment, PackedPairs]):
         return describe_pair(opened)
 
     def pack_data(
-        self, opened: PairSource | PackedPairs, out: Path, size: tuple[int, int] | None, test_share: float | None
+        self, opened: PairSource | PackedPairs, out: Path, size: tuple[int, int] | None, test_fraction: float | None
     ) -> Path:
-        return pack_opened(opened, out, size, test_share)
+        return pack_opened(opened, out, size, test_fraction)
 
     def render(self, e: TranslationExperiment, world: str) -> Path:
         return field_file(e, world)
