@@ -104,7 +104,7 @@ DEPTH_RECIPES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-# %% ../../nbs/80_systems/depth_rows.ipynb #3f98923f
+# %% ../../nbs/80_systems/depth_rows.ipynb #11e77376
 _DECAY = dict(
     network="depthnet", encoder="tf_efficientnet_lite0", pretrained="package", frozen_norm=True,
     lr=2e-3, encoder_lr=0.5, lr_schedule="cosine", lr_warmup=0.1, init_from="pretrain",
@@ -117,7 +117,7 @@ DEPTH_SCALES: dict[str, dict[str, Any]] = {
     "quick": _DECAY | dict(
         scale="quick", frame=(120, 160), crop=(112, 152), fusion_width=5, frozen_stages=1, augment="flip",
         world=World(2000, 40, 1, (120, 160), (480, 640)), epochs=0.6, batch=8, discriminator_width=32,
-        pretraining=dict(epochs=2, encoder_lr=0.3),
+        pretraining=dict(epochs=3.2, encoder_lr=0.3),
     ),
     "standard": _DECAY | dict(
         scale="standard", frame=(240, 320), crop=(228, 304), world=World(2000, 160, 4, (240, 320), (480, 640)),
