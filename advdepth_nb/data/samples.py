@@ -96,7 +96,7 @@ class TooFewPairs(ValueError):
         return self.args[0]
 
 
-# %% ../../nbs/20_data/samples.ipynb #70d4a85b
+# %% ../../nbs/20_data/samples.ipynb #09c16fac
 SomeSource = TypeVar("SomeSource", bound=Source)
 
 
@@ -112,7 +112,9 @@ def resplit(
         raise ValueError(f"test_share must lie between 0 and 1, not {test_share}")
     scenes = sorted({s.scene for s in source.records}, key=lambda s: hashlib.sha256(f"{seed} {s}".encode()).digest())
     if len(scenes) < 2:
-        raise ValueError(f"{source.root} has one scene only ({scenes[0]}), which cannot be divided by scene")
+        raise ValueError(
+            f"{source.root} has one scene only ({scenes[0]}), which cannot be divided by scene; add another"
+        )
     held_out = set(scenes[: min(max(round(test_share * len(scenes)), 1), len(scenes) - 1)])
     records = tuple(replace(s, split="test" if s.scene in held_out else "train") for s in source.records)
     division = f"by scene, {len(held_out)} of {len(scenes)} held out, seed {seed}"
