@@ -177,13 +177,17 @@ def pack_options(rng: random.Random, samples: Path, work: Path) -> Case:
     name, (option, values) = rng.choice(LAYOUTS[:8]), rng.choice(sorted(options.items()))
     value = rng.choice(values)
     words = ["data", "pack", samples / name, "-o", work / "out.h5", *of_layout(name), option, value]
-    return Case([str(w) for w in words], f"{option} {value!r} for {name}", (option.strip("-").replace("-", "_"), option))
+    return Case(
+        [str(w) for w in words], f"{option} {value!r} for {name}", (option.strip("-").replace("-", "_"), option)
+    )
 
 
 def out_paths(rng: random.Random, samples: Path, work: Path) -> Case:
     """A place that cannot be written to."""
     (work / "file").write_text("a file")
-    place = rng.choice([work / "file/x", work / "file", work / ("n" * 300), work / "file/x/y", "/dev/full/x", "/proc/x"])
+    place = rng.choice(
+        [work / "file/x", work / "file", work / ("n" * 300), work / "file/x/y", "/dev/full/x", "/proc/x"]
+    )
     words = rng.choice([
         ["data", "pack", samples / "raw", "-o", place], ["predict", samples / "raw/den_0/rgb_0.png", "-o", place,
                                                         "--model", samples / "model", "--device", "cpu"],

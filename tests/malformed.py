@@ -83,13 +83,22 @@ def lying_npy(rng: random.Random, path: Path) -> None:
     """A header of another shape or type than the values; objects; a record."""
     shapes = ((10**6, 10**6), (2**40, 8, 8), (-1, 5), (0, 8), (3, 0), (2,) * 40, ())
     kind = rng.choice(["<f4", "|O", "<c16", "<U9", "[('a', '<f4')]", "<f2", "|b1"])
-    head = f"{{'descr': {kind if '[' in kind else repr(kind)}, 'fortran_order': False, 'shape': {rng.choice(shapes)}, }}"
+    head = (
+        f"{{'descr': {kind if '[' in kind else repr(kind)}, 'fortran_order': False, 'shape': {rng.choice(shapes)}, }}"
+    )
     head += " " * (63 - (len(head) + 10) % 64) + "\n"
     path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode() + bytes(192))
 
 
 def lying_pfm(rng: random.Random, path: Path) -> None:
-    heads = ("Pf\n99999 99999\n-1\n", "Pf\n-3 5\n-1\n", "Pf\nx y\n-1\n", "PF\n4 4\n-1\n", "Pf\n8 6\n0\n", "Pf\n8 6\nnan\n")
+    heads = (
+        "Pf\n99999 99999\n-1\n",
+        "Pf\n-3 5\n-1\n",
+        "Pf\nx y\n-1\n",
+        "PF\n4 4\n-1\n",
+        "Pf\n8 6\n0\n",
+        "Pf\n8 6\nnan\n",
+    )
     path.write_bytes(rng.choice(heads).encode() + bytes(64))
 
 
@@ -109,7 +118,9 @@ def lying_safetensors(rng: random.Random, path: Path) -> None:
     elif how == 3:
         weights = {}
     elif how == 4:
-        weights[name] = weights[name].new_full(weights[name].shape, float("nan")) if weights[name].ndim else weights[name]
+        weights[name] = (
+            weights[name].new_full(weights[name].shape, float("nan")) if weights[name].ndim else weights[name]
+        )
     save_file(weights, path)
     if how == 5:
         header = json.dumps({"a": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}).encode()
@@ -184,7 +195,19 @@ def other_parquet(rng: random.Random, path: Path) -> None:
 
 def other_csv(rng: random.Random, path: Path) -> None:
     lines = path.read_text().splitlines()
-    wrong = ("", ",", ",,,", "a\0b,c", "/etc/passwd,/etc/passwd", "..,..", "é" * 400, '"', "x.png", "a.png,b.png,1", "~,~")
+    wrong = (
+        "",
+        ",",
+        ",,,",
+        "a\0b,c",
+        "/etc/passwd,/etc/passwd",
+        "..,..",
+        "é" * 400,
+        '"',
+        "x.png",
+        "a.png,b.png,1",
+        "~,~",
+    )
     lines[rng.randrange(len(lines))] = rng.choice(wrong)
     path.write_text("\n".join(lines), encoding=rng.choice(["utf-8", "utf-8-sig", "utf-16"]))
 

@@ -235,7 +235,8 @@ def test_nonsense_is_one_sentence(monkeypatch, capsys, tmp_path):
     (tmp_path / "empty").mkdir()
     for side, size in (("left", (64, 128)), ("right", (64, 96))):
         (tmp_path / "odd" / side).mkdir(parents=True)
-        Image.fromarray(np.zeros((*size, 3), np.uint8)).save(tmp_path / "odd" / side / "a.png")
+        for name in "abcdef":  # enough for a batch of four beside a test split
+            Image.fromarray(np.zeros((*size, 3), np.uint8)).save(tmp_path / "odd" / side / f"{name}.png")
     monkeypatch.setenv("ADVDEPTH_DATA", str(tmp_path))
     cases = [
         (["ablate", "stereo", "--data", tmp_path / "empty"], "empty"),

@@ -72,7 +72,7 @@ def peak_resident_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-# %% ../../nbs/00_core/devices.ipynb #4f6e1f39
+# %% ../../nbs/00_core/devices.ipynb #d5293221
 def in_gigabytes(count: float) -> str:
     """ "0.25 GB" of a number of bytes."""
     return f"{count / 1e9:.3g} GB"
@@ -84,7 +84,8 @@ def check_memory(needed: float, what: str, remedy: str) -> None:
 
     if needed > (has := psutil.virtual_memory().total):
         raise ValueError(
-            f"{what} needs at least {in_gigabytes(needed)} of memory, and this machine has {in_gigabytes(has)}; {remedy}"
+            f"{what} needs at least {in_gigabytes(needed)} of memory, and this machine has {in_gigabytes(has)}; "
+            f"{remedy}"
         )
 
 
@@ -101,7 +102,7 @@ SHARED = Path("/dev/shm")  # where workers lay what they read, on Linux
 
 
 def check_shared_memory(needed: float, what: str, remedy: str) -> None:
-    """ValueError where `what` needs more shared memory than there is: a container has 64 MB, if nobody asks for more."""
+    """ValueError where `what` needs more shared memory than there is: a container has 64 MB by default."""
     if SHARED.is_dir() and needed > (free := shutil.disk_usage(SHARED).free):
         raise ValueError(
             f"{what} needs at least {in_gigabytes(needed)} of shared memory, and {SHARED} has {in_gigabytes(free)}; "

@@ -67,19 +67,18 @@ def in_words(error: OSError) -> str:
     return f"{error.filename}: {_REMEDIES.get(error.errno) or error.strerror or 'it cannot be read or written'}"
 
 
-# %% ../../nbs/00_core/files.ipynb #740f49c7
+# %% ../../nbs/00_core/files.ipynb #b5727eca
 def no_space(path: Path, error: Exception) -> OSError | None:
     """What to raise instead of `error`, which a writer of `path` met, if its disk is full; else None."""
-    said_so = isinstance(error, OSError) and error.errno in _FULL
-    if not said_so and isinstance(error, (ValueError, TypeError, KeyError, MemoryError)):
+    reason = error.errno if isinstance(error, OSError) and error.errno in _FULL else None
+    if reason is None and isinstance(error, (ValueError, TypeError, KeyError, MemoryError)):
         return None
-    if not said_so and shutil.disk_usage(path.parent).free > 2**18:
+    if reason is None and shutil.disk_usage(path.parent).free > 2**18:
         return None
-    reason = error.errno if said_so else errno.ENOSPC
-    return OSError(f"{path} cannot be written: {_REMEDIES[reason]}")
+    return OSError(f"{path} cannot be written: {_REMEDIES[reason or errno.ENOSPC]}")
 
 
-# %% ../../nbs/00_core/files.ipynb #3e166500
+# %% ../../nbs/00_core/files.ipynb #a73ba329
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; what is written under it becomes `path` when the block ends without an error."""
@@ -110,7 +109,7 @@ def sweep(folder: Path, pattern: str = ".*.part", older_than: float = 86_400) ->
 
 
 def _make_room(path: Path) -> None:
-    """The folder of a file that is to be written; ValueError where there can be none, or where a folder has its name."""
+    """The folder of a file that is to be written; ValueError where there can be none, or the name is taken."""
     if blocking := [parent for parent in path.parents if parent.exists() and not parent.is_dir()]:
         raise ValueError(f"{path} cannot be written: {blocking[0]} is a file, not a folder; choose another place")
     if (kind := kind_of(path)) not in ("", "a file"):

@@ -45,7 +45,7 @@ __all__ = [
     "PackedDataset",
 ]
 
-# %% ../../nbs/20_data/packed.ipynb #afb3b994
+# %% ../../nbs/20_data/packed.ipynb #41a0bb63
 DATA_FORMAT = 2  # of the packed files that are written; all up to it are read
 SPLITS = ("train", "test", "watch")  # the last one in the files of rendered worlds only, see `world_splits`
 
@@ -62,7 +62,7 @@ def data_format_of(
             f"{file.filename} was written by a newer advdepth_nb (data format {found}, this one reads up to "
             f"{DATA_FORMAT}); upgrade"
         )
-    return found
+    return int(found)
 
 
 # %% ../../nbs/20_data/packed.ipynb #e17cbc70

@@ -118,7 +118,7 @@ def split_named(folders: Iterable[str]) -> str | None:
     return "test" if "test" in named else "train" if named else None
 
 
-# %% ../../nbs/20_data/samples.ipynb #e3900a33
+# %% ../../nbs/20_data/samples.ipynb #253dd484
 SomeSource = TypeVar("SomeSource", bound=Source)
 
 
@@ -136,7 +136,9 @@ def resplit(
         raise ValueError(f"test_fraction must lie between 0 and 1, not {test_fraction}")
     scenes = sorted({s.scene for s in source.records}, key=lambda s: hashlib.sha256(f"{seed} {s}".encode()).digest())
     if len(scenes) < 2:
-        raise ValueError(f"{source.root} has one scene only ({scenes[0]}), which cannot be divided by scene")
+        raise ValueError(
+            f"{source.root} has one scene only ({scenes[0]}), which cannot be divided by scene; add another"
+        )
     held_out = set(scenes[: min(max(round(test_fraction * len(scenes)), 1), len(scenes) - 1)])
     records = tuple(replace(s, split="test" if s.scene in held_out else "train") for s in source.records)
     division = f"by scene, {len(held_out)} of {len(scenes)} held out, seed {seed}"

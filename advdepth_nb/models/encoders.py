@@ -193,7 +193,7 @@ def package_weights(encoder: str) -> dict[str, Tensor]:
     return dict(zip(ours, theirs))
 
 
-# %% ../../nbs/30_models/encoders.ipynb #1ff8d693
+# %% ../../nbs/30_models/encoders.ipynb #dcd04b08
 STATE_NAMES = ("state_dict", "model_state_dict", "model", "net")  # under which trainings keep weights
 
 
@@ -204,7 +204,8 @@ def state_dict_of(saved: Any, source: str) -> dict[str, Tensor]:
         if isinstance(state, Mapping) and state and all(isinstance(v, Tensor) for v in state.values()):
             return dict(state)
     raise ValueError(
-        f"{source} holds no state dict, itself or under {', '.join(STATE_NAMES)}: it must map parameter names to tensors"
+        f"{source} holds no state dict, itself or under {', '.join(STATE_NAMES)}: it must map parameter names to "
+        "tensors"
     )
 
 

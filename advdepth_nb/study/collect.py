@@ -65,7 +65,7 @@ def _fields(path: Path, *parts: str) -> dict[str, Any]:
 _OF_FIELDS = ("budget", "experiment")
 
 
-# %% ../../nbs/85_study/collect.ipynb #5016ebbe
+# %% ../../nbs/85_study/collect.ipynb #bd0c4ea4
 def _run_line(run: Path, row: str, seed: int) -> dict[str, Any]:
     """What one complete run is: its row, seed and folder, what was declared, by what it was made, its budget."""
     told = _fields(run / "metrics.json", "budget", "library", "torch")
@@ -75,8 +75,9 @@ def _run_line(run: Path, row: str, seed: int) -> dict[str, Any]:
     for name, kind in {"system": str, "scale": str, "recipe": str, "init_from": str, "losses": dict}.items():
         if not isinstance(declared.get(name), kind):
             raise ValueError(f"{run / 'model.json'}: {name} is missing or not what it should be; {ANEW}")
-    if not isinstance(told["budget"].get("device"), str):
-        raise ValueError(f"{run / 'metrics.json'}: the budget does not name its device; {ANEW}")
+    for name, value in {"device": None, **told["budget"]}.items():
+        if not isinstance(value, str if name in ("device", "precision") else (int, float)):
+            raise ValueError(f"{run / 'metrics.json'}: {name} of the budget cannot be {value!r}; {ANEW}")
     known = {name: declared[name] for name in ("system", "scale", "recipe", "init_from")}
     device = told["budget"]["device"].split(" ")[0]
     ran = "32-true" if device == "cpu" else declared["precision"]  # where an older run does not say so
@@ -112,7 +113,7 @@ def _logged(run: Path, row: str, seed: int) -> list[pd.DataFrame]:
     return [table.assign(row=row, seed=seed) for table in logged]
 
 
-# %% ../../nbs/85_study/collect.ipynb #caeff3d3
+# %% ../../nbs/85_study/collect.ipynb #e4a5ab22
 def collect(folder: Path | str) -> Records:
     """Read every complete run of a study's folder; runs without `metrics.json` are listed as missing."""
     folder = Path(folder)
@@ -131,7 +132,7 @@ def collect(folder: Path | str) -> Records:
         runs.append(_run_line(run, row, seed))
         history += _logged(run, row, seed)
     if not images:
-        why = f" ({run / 'metrics.json'} is damaged)" if lost else ""
+        why = f" ({run / 'metrics.json'} is {'damaged' if lost else 'missing'})"
         raise FileNotFoundError(f"no run in {folder} is complete{why}; run `advdepth ablate` again to finish it")
     join = lambda tables: pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()  # noqa: E731
     return Records(join(images), pd.DataFrame(runs), join(history), missing)

@@ -28,7 +28,7 @@ def template(name: str) -> Path:
     raise FileNotFoundError(f"the template {name}.ipynb is missing from the installed package; install it again")
 
 
-# %% ../../nbs/85_study/notebooks.ipynb #3b46b003
+# %% ../../nbs/85_study/notebooks.ipynb #a35b5067
 def own_python() -> Any:
     """What tells jupyter_client to start this Python, whatever kernel named python3 a user has registered."""
     from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
@@ -47,7 +47,7 @@ SOCKETS = "advdepth-nb-"  # folders in the temporary one; the process they belon
 
 
 def _sweep_sockets() -> None:
-    """Remove the folders of kernels whose process was killed, a day later: in a container it may have another number."""
+    """Remove the folders of kernels whose process was killed, a day later: containers number processes anew."""
     import psutil
 
     for folder in Path(tempfile.gettempdir()).glob(f"{SOCKETS}[0-9]*-*"):
