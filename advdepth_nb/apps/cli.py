@@ -697,7 +697,7 @@ def rig_asked(focal: float | None, baseline: float | None, doffs: float | None, 
     return Rig(focal, baseline, doffs or 0.0)
 
 
-# %% ../../nbs/95_apps/cli.ipynb #5955bf33
+# %% ../../nbs/95_apps/cli.ipynb #a3db135b
 @app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="photographs, or folders of them")],
@@ -746,5 +746,6 @@ def predict(
     if found.left_out:
         typer.echo(f"left out: {'; '.join(f'{count} {why}' for why, count in found.left_out.items())}")
     if failures:
-        typer.echo(f"advdepth: {len(failures)} of {len(found.files)} photographs failed", err=True)
+        if len(found.files) > 1:
+            typer.echo(f"advdepth: {len(failures)} of {len(found.files)} photographs failed", err=True)
         raise typer.Exit(2 if len(failures) == len(found.files) else 1)

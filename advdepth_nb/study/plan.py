@@ -129,7 +129,7 @@ def _document(run: Run) -> dict[str, Any]:
     }  # fmt: skip
 
 
-# %% ../../nbs/85_study/plan.ipynb #295efed3
+# %% ../../nbs/85_study/plan.ipynb #6a616481
 def _read_plan(path: Path) -> dict[str, Any]:
     """The fields of the `Run` that an `experiment.json` holds."""
     again = "plan the run again"
@@ -145,7 +145,8 @@ def _read_plan(path: Path) -> dict[str, Any]:
     code = told.get("code", "")
     if code and Path(str(code)) not in CODE.values():
         raise ValueError(
-            f"{path.parent} is a run of {code}, which defines its study: give --code {code}, or load_file({code!r}) first"
+            f"{path.parent} is a run of {code}, which defines its study: give --code {code}, or "
+            f"load_file({code!r}) first"
         )
     fields = {name: told[name] for name in ("study", "seed", "data", "init")}
     try:
