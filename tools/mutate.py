@@ -113,7 +113,7 @@ NAMED = [
     ("training/loop", "generator_for", "seed * 1_000_003 + epoch", "seed * 1_000_003"),
     ("training/loop", "Training", "generator_for(self.seed, self.epoch)", "generator_for(self.seed, 0)"),
     ("training/callbacks", "History", '["step"] <= run.step', '["step"] < run.step'),
-    ("study/train", "hold_out", '0 if e.eval_split == "validation" else seed', "seed"),
+    ("study/feasible", "held_out_scenes", '0 if e.eval_split == "validation" else seed', "seed"),
     ("study/plan", "make_plan", "runs[e.init_from, seed].fingerprint if e.init_from", '"" if e.init_from'),
     ("study/plan", "Run", "known, self.init]", "known]"),
     ("study/evaluate", "evaluate_run", '"test" if e.eval_split == "test" else "train"', '"train"'),

@@ -135,16 +135,17 @@ def _read_hu(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float]:
     return read_rgb(image, line), metres_of_16_bits(depth, line), 0.001, NYU_CAP
 
 
-# %% ../../nbs/20_data/nyu.ipynb #b55fc6a4
+# %% ../../nbs/20_data/nyu.ipynb #1bfd4969
 def _hu_records(listing: Path) -> list[Sample]:
     split = "train" if "train" in listing.stem else "test" if "test" in listing.stem else None
     if split is None:
         raise ValueError(f"{listing}: its name must hold 'train' (8-bit depth) or 'test' (16-bit depth)")
     with listing.open(newline="", encoding="utf-8-sig") as lines:
         try:
-            rows = [(n, [cell.strip() for cell in row]) for n, row in enumerate(csv.reader(lines), 1) if row]
+            cells = [(n, [cell.strip() for cell in row]) for n, row in enumerate(csv.reader(lines), 1)]
         except (UnicodeDecodeError, csv.Error) as error:
             raise ValueError(f"{listing} is not a csv in UTF-8: {error}") from error
+    rows = [(n, [cell.replace("\\", "/") for cell in row]) for n, row in cells if any(row)]  # as Windows writes paths
     root, records = listing.parent, []
     for number, row in rows:
         line = f"{listing}, line {number}"
