@@ -211,7 +211,7 @@ def test_predict_pictures(monkeypatch, capsys, tmp_path, photograph, row, name):
     if row == "segment_cross_entropy":
         assert colors <= {*PALETTES["field"].values()}
     if row == "colorize_grayscale_copy":
-        assert all(r == g == b for r, g, b in colors)  # a colored photograph was made grey
+        assert all(r == g == b for r, g, b in colors)  # a colored photograph was made gray
     before = (out / f"photo_{name}.png").read_bytes()
     run(monkeypatch, capsys, "predict", photograph, "-o", out, "--model", model)
     assert (out / f"photo_{name}.png").read_bytes() == before  # the noise is drawn from one seed

@@ -242,7 +242,7 @@ def test_views_that_an_encoder_does_not_halve_are_refused_at_planning(tmp_path):
 # trained, saved, loaded
 
 
-def test_a_run_begins_from_the_package_and_its_normalisation_stays_with_it(tmp_path, worlds, monkeypatch):
+def test_a_run_begins_from_the_package_and_its_normalization_stays_with_it(tmp_path, worlds, monkeypatch):
     monkeypatch.setenv("ADVDEPTH_DATA", str(worlds))
     e = plan(tmp_path, encoder=LITE, pretrained="package", fusion_width=3, epochs=1).runs[0].experiment
     packed = SYSTEMS["depth"].data_file(e, "rooms")

@@ -162,8 +162,8 @@ def test_what_a_perfect_network_says_is_scored_perfect(tmp_path):
     lightness, chroma = lightness_to_network(batch["input"]), chroma_to_network(batch["target"])
     scores = score_images(lab_from_network(lightness, chroma), batch, IMAGE_PROTOCOLS["colorize"])
     assert (scores["psnr"] > 45).all() and (scores["ssim"] > 0.999).all() and (scores["color_distance"] < 0.5).all()
-    grey = score_images(batch["input"].expand(-1, 3, -1, -1), batch, IMAGE_PROTOCOLS["colorize"])
-    assert (grey["color_distance"] > 20).all()
+    gray = score_images(batch["input"].expand(-1, 3, -1, -1), batch, IMAGE_PROTOCOLS["colorize"])
+    assert (gray["color_distance"] > 20).all()
 
 
 def test_packed_worlds_need_no_second_file(tmp_path):
@@ -290,7 +290,7 @@ def test_field_photographs_with_panicles(real_data, tmp_path):
     for data, i in ((train, 7), (test, 2)):
         mask = np.asarray(Image.open(folder / "masks" / f"{data.images[i]}.gif").convert("L")) > 127
         share = (data[i]["labels"] == 1).float().mean().item()
-        assert abs(share / mask.mean() - 1) < 0.05  # nearest neighbour keeps the area
+        assert abs(share / mask.mean() - 1) < 0.05  # nearest neighbor keeps the area
     batch = test.batch(range(5))
     assert batch["input"].shape == (5, 3, 256, 256) and batch["labels"].max() == 1
     nothing = score_images(torch.zeros_like(batch["labels"]), batch, IMAGE_PROTOCOLS["segment"], test.palette)

@@ -383,7 +383,7 @@ def test_unknown_world(tmp_path):
 
 
 def warp_errors(left, right, d, kept) -> tuple[float, float]:
-    """Mean absolute grey difference (0-255) over `kept`: the views as they are, and the right one warped by `d`."""
+    """Mean absolute gray difference (0-255) over `kept`: the views as they are, and the right one warped by `d`."""
     one, two = ((GREY * x.float()).sum(1, keepdim=True) for x in (left, right))
     kept = kept & (d > 0) & in_frame(d)
     return (one - two).abs()[kept].mean().item(), (one - warp(two, d)).abs()[kept].mean().item()
@@ -408,7 +408,7 @@ REAL = {
 @pytest.mark.parametrize("folder", REAL)
 @pytest.mark.parametrize("scale", [None, (1.0, 0.5), (0.5, 0.5), (0.7, 0.41)], ids=str)
 def test_the_right_view_warped_by_the_truth_looks_like_the_left(real_data, folder, scale):
-    """Guards sign, scale and rectification: the mean grey-level error falls at least 3 times."""
+    """Guards sign, scale and rectification: the mean gray-level error falls at least 3 times."""
     pair = open_stereo(real_data / "stereo" / folder)[0]
     assert pair.name == REAL[folder] and (pair.occluded is None) == (folder == "kitti2015")
     if scale:

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/00_core/geometry.ipynb #aa7df171
+# %% ../../nbs/00_core/geometry.ipynb #0914bdb1
 @dataclass(frozen=True)
 class Camera:
     """A pinhole camera without distortion; focal lengths and principal point in pixels."""
@@ -50,7 +50,7 @@ class Camera:
         return replace(self, cx=self.cx - left, cy=self.cy - top, height=height, width=width)
 
     def rays(self, device: torch.device | str = "cpu") -> Tensor:
-        """Directions with z = 1 through every pixel centre, `(3,H,W)`: x to the right, y down, z forward."""
+        """Directions with z = 1 through every pixel center, `(3,H,W)`: x to the right, y down, z forward."""
         v, u = torch.meshgrid(
             torch.arange(self.height, device=device, dtype=torch.float32),
             torch.arange(self.width, device=device, dtype=torch.float32),

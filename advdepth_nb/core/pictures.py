@@ -125,9 +125,9 @@ def check_8_bit(picture: Image.Image, where: Path | str) -> None:
         )
 
 
-# %% ../../nbs/00_core/pictures.ipynb #18dec4d9
+# %% ../../nbs/00_core/pictures.ipynb #99155a04
 def read_rgb(path: Path | str, where: str = "", gray: bool = False) -> np.ndarray:
-    """A frame of a data set, `(H,W,3)` uint8, not turned; one in grey is refused unless `gray`, then repeated."""
+    """A frame of a data set, `(H,W,3)` uint8, not turned; one in gray is refused unless `gray`, then repeated."""
     picture = open_picture(path, where)
     at = f"{where}: {path}" if where else str(path)
     check_8_bit(picture, at)

@@ -116,7 +116,7 @@ def crop_grid(
     return torch.stack([u, v], -1) @ matrix.view(-1, 1, 2, 2).transpose(2, 3)
 
 
-# %% ../../nbs/20_data/augment.ipynb #b0d3b116
+# %% ../../nbs/20_data/augment.ipynb #4fb01130
 def place(
     image: Tensor,  # (B,3,*frame), 0-1
     depth: Tensor,  # (B,1,*frame) metres, 0 = unknown
@@ -130,11 +130,11 @@ def place(
     if not augment.closed:
         return image, F.grid_sample(depth, grid, mode="bicubic", align_corners=False)
     size = grid.new_tensor([augment.frame[1], augment.frame[0]])
-    inside = (grid.abs() <= 1 - 1 / size).all(-1)[:, None]  # between the centres of the outermost pixels, as scipy
+    inside = (grid.abs() <= 1 - 1 / size).all(-1)[:, None]  # between the centers of the outermost pixels, as scipy
     return image, F.grid_sample(depth, grid, mode="nearest", align_corners=False) * inside
 
 
-# %% ../../nbs/20_data/augment.ipynb #cbd66526
+# %% ../../nbs/20_data/augment.ipynb #4dcb1d3d
 # Eigenvalues and eigenvectors (columns) of ImageNet's colors (Krizhevsky et al. 2012), for RGB in 0-1.
 _EIGENVALUES = (0.2175, 0.0188, 0.0045)
 _EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
@@ -148,11 +148,11 @@ def color_jitter(
 ) -> Tensor:
     """Lighting, then color jitter without clamping, `(B,3,H,W)` roughly in 0-1."""
     lighting, jitter = lighting.to(image), jitter.to(image)
-    grey, vectors = image.new_tensor(_GRAY), image.new_tensor(_EIGENVECTORS)
+    gray, vectors = image.new_tensor(_GRAY), image.new_tensor(_EIGENVECTORS)
     shift = lighting * image.new_tensor(_EIGENVALUES) @ vectors.T  # (B,3)
-    mean = (image.mean((2, 3)) + shift) @ grey  # (B,) the grey level after lighting
+    mean = (image.mean((2, 3)) + shift) @ gray  # (B,) the gray level after lighting
     b, c, s = (jitter[:, k, None, None] for k in range(3))
-    saturate = (1 - s) * torch.eye(3, device=image.device) + s * grey.expand(3, 3)
+    saturate = (1 - s) * torch.eye(3, device=image.device) + s * gray.expand(3, 3)
     matrix = (1 - b) * (1 - c) * saturate
     offset = matrix @ shift[..., None] + (1 - b) * c * mean.view(-1, 1, 1)
     return torch.baddbmm(offset, matrix, image.flatten(2)).view_as(image)
@@ -226,12 +226,12 @@ def train_batch(
     return color_jitter(image, chance.lighting, chance.jitter), depth, mask
 
 
-# %% ../../nbs/20_data/augment.ipynb #d00c81de
+# %% ../../nbs/20_data/augment.ipynb #60ceef44
 def eval_frame(
     image: Tensor,  # (B,3,H,W) uint8
     depth: Tensor,  # (B,1,H,W) metres, 0 = unknown
     frame: tuple[int, int] = (240, 320),  # (H,W)
-    crop: tuple[int, int] | None = None,  # (H,W): the centre of the frame, for image and depth (Hu et al. 2019)
+    crop: tuple[int, int] | None = None,  # (H,W): the center of the frame, for image and depth (Hu et al. 2019)
     depth_size: tuple[int, int] | None = None,  # (H,W) of the uncropped depth; None = that of the image returned
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A test batch without randomness: image in 0-1, depth, mask `depth > 0`; depth is resized by nearest."""

@@ -48,7 +48,7 @@ __all__ = [
     "PackedDepth",
 ]
 
-# %% ../../nbs/20_data/nyu.ipynb #08eb81a6
+# %% ../../nbs/20_data/nyu.ipynb #65817915
 NYU_CAP = 10.0  # metres: the working range of NYU Depth v2
 LARGEST = 65.535  # metres: what 16 bits of millimetres can say
 
@@ -62,7 +62,7 @@ class Frame:
     scene: str
     name: str  # the image's id, unique in its split
     split: str  # "train" or "test"
-    quantum: float  # metres between neighbouring values of the source's depth; 0 = continuous
+    quantum: float  # metres between neighboring values of the source's depth; 0 = continuous
     cap: float  # metres: the working range of the source
 
 
@@ -306,7 +306,7 @@ def _one_each(found: dict[tuple[Path, str], list[Path]], what: str) -> dict[tupl
     return {key: file for key, (file,) in found.items()}
 
 
-# %% ../../nbs/20_data/nyu.ipynb #b4c9a6a0
+# %% ../../nbs/20_data/nyu.ipynb #ee3ca37f
 def _without_extra_depth(colors: dict[tuple[Path, str], Path], depths: dict[tuple[Path, str], Path]) -> dict:
     """The depth maps in folders that have pictures; a warning counts the others."""
     folders = {folder for folder, _ in colors}
@@ -334,7 +334,7 @@ def _raw_frames(root: Path) -> tuple[dict[tuple[Path, str], Path], dict[tuple[Pa
     if unpaired := [(colors | depths)[k] for k in colors.keys() ^ depths.keys()]:
         raise ValueError(
             f"{min(unpaired)} has no partner ({len(unpaired)} such files): a picture and its depth need one number; "
-            "r-*.ppm and d-*.pgm of the original Kinect dump must first be synchronised by the NYU toolbox"
+            "r-*.ppm and d-*.pgm of the original Kinect dump must first be synchronized by the NYU toolbox"
         )
     return colors, depths
 

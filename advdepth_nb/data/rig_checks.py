@@ -16,13 +16,13 @@ from torch import Tensor
 # %% auto #0
 __all__ = ["Matches", "match_views", "view_faults", "is_pair"]
 
-# %% ../../nbs/20_data/rig_checks.ipynb #fca85be8
+# %% ../../nbs/20_data/rig_checks.ipynb #2f6f4427
 _WINDOW, _GRID, _WIDTH, _ALIKE = 11, (8, 16), 480, 0.7
 _HALF = _WINDOW // 2
 
 
 def _gray(view: np.ndarray, scale: float) -> Tensor:
-    """`(h,w)` grey levels of a view (H,W,3), smaller by the factor."""
+    """`(h,w)` gray levels of a view (H,W,3), smaller by the factor."""
     gray = torch.from_numpy(view.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))
     return F.interpolate(gray[None, None], scale_factor=scale, mode="bilinear", antialias=True)[0, 0]
 

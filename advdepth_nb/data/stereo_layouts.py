@@ -92,9 +92,9 @@ class StereoSource(Source):
         return StereoFrame(**fields, scene=sample.scene, name=sample.name, split=sample.split)
 
 
-# %% ../../nbs/20_data/stereo_layouts.ipynb #34042087
+# %% ../../nbs/20_data/stereo_layouts.ipynb #83831357
 def read_view(path: Path) -> np.ndarray:
-    """One view, `(H,W,3)` uint8; a grey picture counts as three equal channels, since many rigs are grey."""
+    """One view, `(H,W,3)` uint8; a gray picture counts as three equal channels, since many rigs are gray."""
     return read_rgb(path, gray=True)
 
 

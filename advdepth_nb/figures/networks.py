@@ -102,7 +102,7 @@ def of_class(net: nn.Module, expected: type[Network]) -> Network:
     return net
 
 
-# %% ../../nbs/75_figures/networks.ipynb #bb6a437b
+# %% ../../nbs/75_figures/networks.ipynb #cac1e2fa
 class Box(NamedTuple):
     """A box on the board: left edge, middle height, width, height."""
 
@@ -112,7 +112,7 @@ class Box(NamedTuple):
     h: float
 
     @property
-    def centre(self) -> float:
+    def center(self) -> float:
         return self.x + self.w / 2
 
     @property
@@ -128,7 +128,7 @@ class Box(NamedTuple):
         return self.y - self.h / 2
 
 
-# %% ../../nbs/75_figures/networks.ipynb #1c0b13f9
+# %% ../../nbs/75_figures/networks.ipynb #cc99ad0b
 class Board:
     """A figure for boxes and arrows; `height` is that of the image, which sets the scale of all boxes."""
 
@@ -162,16 +162,16 @@ class Board:
             place, ink = (x + shift, made.bottom + shift), self.colors[kind]
             self.ax.add_patch(Rectangle(place, made.w, made.h, fc="white", ec=ink, lw=1.2))
             self.ax.add_patch(Rectangle(place, made.w, made.h, fc=(*ink, 0.35), ec=ink, lw=1.2, hatch=hatch))
-        text, left = f"{label}\n{shape[0]}@{shape[1]}×{shape[2]}", made.centre + beside
+        text, left = f"{label}\n{shape[0]}@{shape[1]}×{shape[2]}", made.center + beside
         self.ax.text(left, made.bottom - 0.08, text, ha="left" if beside else "center", va="top", fontsize=7.5)
         return made._replace(w=made.w + 0.14) if behind else made
 
-    def node(self, centre: float, y: float, text: str, kind: str = "R", ink: bool = True) -> Box:
+    def node(self, center: float, y: float, text: str, kind: str = "R", ink: bool = True) -> Box:
         """A word in a frame: by default, in the color of the losses, a term of the loss."""
-        made = Box(centre - 0.2 - 0.058 * len(text), y, 0.4 + 0.116 * len(text), 0.52)
+        made = Box(center - 0.2 - 0.058 * len(text), y, 0.4 + 0.116 * len(text), 0.52)
         color = self.colors[kind]
         self.ax.add_patch(Rectangle((made.x, made.bottom), made.w, made.h, fc="white", ec=color, lw=1.6, zorder=3))
-        self.ax.text(centre, y, text, ha="center", va="center", fontsize=9, color=color, zorder=4)
+        self.ax.text(center, y, text, ha="center", va="center", fontsize=9, color=color, zorder=4)
         return made
 
     def line(self, *points: tuple[float, float], color: Any = "0.35", style: str = "-") -> None:
@@ -212,7 +212,7 @@ class Board:
         return self.fig
 
 
-# %% ../../nbs/75_figures/networks.ipynb #2ef106cd
+# %% ../../nbs/75_figures/networks.ipynb #0796ed37
 def draw_row(
     board: Board,
     x: float,  # left edge of the first
@@ -231,13 +231,13 @@ def _draw_fusion(board: Board, at: Mapping[str, tuple[int, ...]], blocks: list[B
     color, ups = board.colors["M"], []
     for i, block in enumerate(blocks):
         shape = at[f"MFF.up{i + 1}"]
-        ups.append(board.box(block.centre - board.wide(shape) / 2, y, shape, "M", f"up {i + 1}", beside=0.1))
-        board.path((block.centre, block.top + 0.05), (block.centre, ups[-1].bottom), color=color)
+        ups.append(board.box(block.center - board.wide(shape) / 2, y, shape, "M", f"up {i + 1}", beside=0.1))
+        board.path((block.center, block.top + 0.05), (block.center, ups[-1].bottom), color=color)
     joined = board.box(ups[-1].x + 2.2, y, at["MFF.conv"], "M", "concatenated, 5×5")
     over = joined.top + 0.45
     for up in ups:
-        board.ax.plot([up.centre] * 2, [up.top + 0.05, over], color=color, lw=1)
-    board.path((ups[0].centre, over), (joined.centre, over), (joined.centre, joined.top), color=color)
+        board.ax.plot([up.center] * 2, [up.top + 0.05, over], color=color, lw=1)
+    board.path((ups[0].center, over), (joined.center, over), (joined.center, joined.top), color=color)
     return joined
 
 
@@ -253,10 +253,10 @@ def _draw_depth_discriminator(board: Board, discriminator: nn.Module, depth: Box
     board.chain([board.box(start - 1.7, y, shape, "A", "measured depth"), *line])
     above, first = depth.bottom - 0.95, line[0]
     board.path((depth.right + 0.04, depth.y), (depth.right + 0.5, depth.y), (depth.right + 0.5, above),
-               (first.centre, above), (first.centre, first.top), color=board.colors["A"], style="--")  # fmt: skip
+               (first.center, above), (first.center, first.top), color=board.colors["A"], style="--")  # fmt: skip
 
 
-# %% ../../nbs/75_figures/networks.ipynb #57c41ad4
+# %% ../../nbs/75_figures/networks.ipynb #355297b0
 def draw_network(net: nn.Module, size: tuple[int, int], encoder: str, discriminator: nn.Module | None = None) -> Figure:
     """Hu et al.'s network and the discriminator as boxes: height is resolution, width is channels, both to scale."""
     at = shapes(net, size)
@@ -271,7 +271,7 @@ def draw_network(net: nn.Module, size: tuple[int, int], encoder: str, discrimina
     refined = draw_row(board, 16.8, middle, maps, "R", ["5×5", "5×5", "depth, m"])
     board.chain([image, *blocks, *ups, *refined])
     joined, right, enters = _draw_fusion(board, at, blocks, top), 21.6, refined[0]
-    board.path((joined.right + 0.04, top), (enters.centre, top), (enters.centre, enters.top), color=board.colors["M"])
+    board.path((joined.right + 0.04, top), (enters.center, top), (enters.center, enters.top), color=board.colors["M"])
     parts = [("E", f"encoder {encoder}", net.E), ("D", "decoder", net.D), ("M", "multi-scale fusion", net.MFF),
              ("R", "refinement", net.R)]  # fmt: skip
     if discriminator is not None:
@@ -283,7 +283,7 @@ def draw_network(net: nn.Module, size: tuple[int, int], encoder: str, discrimina
     return board.fig
 
 
-# %% ../../nbs/75_figures/networks.ipynb #987c2f92
+# %% ../../nbs/75_figures/networks.ipynb #bd8e25e5
 def draw_u(
     board: Board,
     maps: list[tuple[int, ...]],  # image, then the way down: (C,H,W)
@@ -306,7 +306,7 @@ def draw_u(
     for i, (shape, b) in enumerate(zip(ups, up)):
         if (a := same.get(shape[1])) is not None:
             over = down[0].top - 0.1 + 0.17 * (i + 1)
-            points = (a.centre, a.top + 0.05), (a.centre, over), (b.centre, over), (b.centre, b.top)
+            points = (a.center, a.top + 0.05), (a.center, over), (b.center, over), (b.center, b.top)
             board.path(*points, color=board.colors["E"])
     return down, up
 
@@ -336,7 +336,7 @@ def draw_discriminator(
     return line
 
 
-# %% ../../nbs/75_figures/networks.ipynb #e258687f
+# %% ../../nbs/75_figures/networks.ipynb #a6de86a4
 _HEADS, _TERMS, _VIEWS, _COMPARED = -2.45, -6.2, -8.1, -10.4  # rows of the diagram below the U-net
 
 
@@ -345,12 +345,12 @@ def _draw_heads(board: Board, at: Mapping[str, tuple[int, ...]], up: list[Box], 
     color, heads = board.colors["M"], []
     for i in range(scales):
         shape = at[f"head.{i}"]
-        head = board.box(up[i].centre, _HEADS - board.tall(shape) / 2, shape, "M", "disparities", beside=0.1)
-        board.path((head.centre, up[i].bottom - 0.02), (head.centre, head.top))
-        board.line((head.centre, head.bottom - 0.02), (head.centre, _TERMS), color=color)
+        head = board.box(up[i].center, _HEADS - board.tall(shape) / 2, shape, "M", "disparities", beside=0.1)
+        board.path((head.center, up[i].bottom - 0.02), (head.center, head.top))
+        board.line((head.center, head.bottom - 0.02), (head.center, _TERMS), color=color)
         heads.append(head)
         if i:  # enlarged, it goes into the next level
-            turn, leaves = up[i - 1].centre - 0.14, _HEADS - 0.25
+            turn, leaves = up[i - 1].center - 0.14, _HEADS - 0.25
             board.path((head.right, leaves), (turn, leaves), (turn, up[i - 1].bottom), color=color)
     return heads
 
@@ -361,14 +361,14 @@ def _draw_views(board: Board, size: tuple[int, int], heads: list[Box]) -> tuple[
     sampler = board.node(3.6, _VIEWS, "sampler", "M")
     made = board.box(5.9, _VIEWS, (3, *size), "M", "made from each other", beside=0.1, behind=True)
     board.chain([pair, sampler, made])
-    points = (heads[0].centre, _TERMS), (sampler.centre, _TERMS), (sampler.centre, sampler.top)
+    points = (heads[0].center, _TERMS), (sampler.center, _TERMS), (sampler.center, sampler.top)
     board.path(*points, color=board.colors["M"])
-    middle = (sampler.centre + heads[-1].centre) / 2
+    middle = (sampler.center + heads[-1].center) / 2
     for x, name in ((middle - 1.5, "smoothness"), (middle + 1.5, "consistency")):
         board.node(x, _TERMS, name)
-    compared = board.node(made.centre, _COMPARED, "reconstruction")
-    board.path((pair.centre - 0.11, pair.bottom), (pair.centre - 0.11, _COMPARED), (compared.x, _COMPARED))
-    board.path((made.centre - 0.07, made.bottom), (made.centre - 0.07, compared.top))
+    compared = board.node(made.center, _COMPARED, "reconstruction")
+    board.path((pair.center - 0.11, pair.bottom), (pair.center - 0.11, _COMPARED), (compared.x, _COMPARED))
+    board.path((made.center - 0.07, made.bottom), (made.center - 0.07, compared.top))
     return pair, made
 
 
@@ -376,8 +376,8 @@ def _draw_view_discriminator(board: Board, net: nn.Module, size: tuple[int, int]
     """The discriminator on made and real views: the box of its term."""
     line = draw_discriminator(board, net, 9.1, _VIEWS, size, beside=0.1)
     board.arrow(made, line[0])
-    below, first = _COMPARED - 0.6, line[0].centre
-    board.path((pair.centre - 0.25, pair.bottom), (pair.centre - 0.25, below), (first, below), (first, line[0].bottom))
+    below, first = _COMPARED - 0.6, line[0].center
+    board.path((pair.center - 0.25, pair.bottom), (pair.center - 0.25, below), (first, below), (first, line[0].bottom))
     between = (made.right + line[0].x) / 2
     board.ax.text(between, _VIEWS + 0.1, "fake: finest size", ha="center", va="bottom", fontsize=8)
     board.ax.text(first - 0.1, below + 0.1, "real", ha="right", va="bottom", fontsize=8)
@@ -413,7 +413,7 @@ def draw_stereo(
     return board.finish(-0.6, right + 0.9, _COMPARED - 0.9, down[0].top + 0.2 + 0.17 * n)
 
 
-# %% ../../nbs/75_figures/networks.ipynb #7b7a8aae
+# %% ../../nbs/75_figures/networks.ipynb #2b3993a5
 def draw_translation(
     net: nn.Module,  # a TranslationNet
     size: tuple[int, int],  # (H,W) of the images
@@ -439,21 +439,21 @@ def draw_translation(
         line = draw_discriminator(board, discriminator, 11.2, low, size)
         board.arrow(target, line[0])
         board.ax.text((target.right + line[0].x) / 2, low + 0.1, "real", ha="center", va="bottom", fontsize=8)
-        enters = line[0].centre + 0.12
-        points = (made.centre, made.bottom), (made.centre, bus), (enters, bus), (enters, line[0].top)
+        enters = line[0].center + 0.12
+        points = (made.center, made.bottom), (made.center, bus), (enters, bus), (enters, line[0].top)
         path(*points, color=color, style="--")
         board.ax.text(enters + 0.15, bus - 0.1, "fake", va="top", fontsize=8)
         if conditional:
             given = box(6.8, low, maps[0], "I", "image of A")
             over, enters = given.top + 0.35, line[0].x + 0.12
-            path((given.centre, given.top), (given.centre, over), (enters, over), (enters, line[0].top), color=color)
-            board.ax.text(given.centre + 0.15, over + 0.08, "with real and fake", va="bottom", fontsize=8)
+            path((given.center, given.top), (given.center, over), (enters, over), (enters, line[0].top), color=color)
+            board.ax.text(given.center + 0.15, over + 0.08, "with real and fake", va="bottom", fontsize=8)
         loss = board.node(line[-1].right + 1.8, low, "adversarial")
         board.arrow(line[-1], loss)
         right = max(right, loss.right)
     loss = board.node(right + 1.4, low, "cross-entropy" if classes else "L1")
-    path((made.right + 0.04, made.y), (loss.centre, made.y), (loss.centre, loss.top))
-    path((target.centre, target.bottom), (target.centre, ground), (loss.centre, ground), (loss.centre, loss.bottom))
+    path((made.right + 0.04, made.y), (loss.center, made.y), (loss.center, loss.top))
+    path((target.center, target.bottom), (target.center, ground), (loss.center, ground), (loss.center, loss.bottom))
     parts = [("E", f"way down: {millions(net.down)} parameters"), ("D", f"way up: {millions(net.up)} parameters")]
     if noisy:
         parts.append(("D/", f"noise: dropout {net.dropout:g}, in use too"))

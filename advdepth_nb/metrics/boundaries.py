@@ -135,14 +135,14 @@ def cell_of(
     return group + groups * torch.arange(len(group), device=group.device).view(-1, 1, 1, 1)
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #239d4ae2
+# %% ../../nbs/50_metrics/boundaries.ipynb #b90bc28e
 HU_THRESHOLDS = (0.25, 0.5, 1.0)  # metres; 8 times the slope per pixel
 
 
 def edge_strength(
     depth: Tensor,  # (B,1,H,W) metres
 ) -> Tensor:
-    """Norm of the unnormalised Sobel responses, `(B,1,H,W)`; the border pixels feel the zero padding."""
+    """Norm of the unnormalized Sobel responses, `(B,1,H,W)`; the border pixels feel the zero padding."""
     gx, gy = sobel(depth)
     return (gx * gx + gy * gy).sqrt()
 
@@ -204,7 +204,7 @@ def over_thresholds(
     return (values.nan_to_num() * weights).sum(-1) / weights.sum(-1)
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #47e39d7c
+# %% ../../nbs/50_metrics/boundaries.ipynb #b0130a67
 CANNY = {"sigma": 2**0.5, "low": 0.15, "high": 0.3}  # pixels; of the depth's range, as 8 times the slope per pixel
 
 
@@ -221,7 +221,7 @@ def ridges(
     share = np.minimum(abs(dx), abs(dy)) / np.maximum(abs(dx), abs(dy))
     sx, sy = np.sign(dx).astype(int), np.sign(dy).astype(int)
 
-    def beside(way: int) -> np.ndarray:  # between the straight neighbour and the diagonal one
+    def beside(way: int) -> np.ndarray:  # between the straight neighbor and the diagonal one
         straight = size[v + way * np.where(wide, 0, sy), u + way * np.where(wide, sx, 0)]
         return straight + share * (size[v + way * sy, u + way * sx] - straight)
 
@@ -279,14 +279,14 @@ def boundary_error(
     return accuracy, completeness
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #554e82c5
+# %% ../../nbs/50_metrics/boundaries.ipynb #d585d70f
 def fit_plane(
     points: Tensor,  # (3,N) metres
 ) -> tuple[Tensor, Tensor]:
     """Unit normal `(3,)` and standard deviation of the distances, metres, of the plane nearest to the points."""
-    centred = points.double()
-    centred = centred - centred.mean(1, keepdim=True)
-    variance, axes = torch.linalg.eigh(centred @ centred.T / points.shape[1])
+    centered = points.double()
+    centered = centered - centered.mean(1, keepdim=True)
+    variance, axes = torch.linalg.eigh(centered @ centered.T / points.shape[1])
     return axes[:, 0], variance[0].clamp(min=0).sqrt()
 
 
@@ -325,12 +325,12 @@ def plane_errors(
     return uneven, turned
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #096bf249
+# %% ../../nbs/50_metrics/boundaries.ipynb #ffb6de0a
 def valid_cells(
     mask: Tensor,  # (B,1,H,W) bool
     cells: int = 80,  # across the frame
 ) -> Tensor:
-    """True for cells that are valid with all their neighbours, `(B,1,h,w)` bool."""
+    """True for cells that are valid with all their neighbors, `(B,1,h,w)` bool."""
     size = max(round(mask.shape[-1] / cells), 1)
     return whole_inside(-F.max_pool2d(-mask.float(), size) > 0)
 

@@ -211,11 +211,11 @@ def definitions(protocols: Iterable[Protocol]) -> pd.DataFrame:
     return pd.DataFrame({p.name: p.cells() | {"source": p.source} for p in protocols}).T.rename_axis("protocol")
 
 
-# %% ../../nbs/50_metrics/protocols.ipynb #6e9b6c69
+# %% ../../nbs/50_metrics/protocols.ipynb #8e8173fc
 NYU_FRAMES = ((480, 640), (240, 320))
 _NYU_CROPS = {
     "BTS's Eigen crop": PUBLISHED["bts2019"].box, "the toolbox's Eigen crop": CROPS["toolbox_crop"],
-    "DenseDepth's crop": CROPS["densedepth_crop"], "Hu et al.'s centre crop": CROPS["hu_crop"],
+    "DenseDepth's crop": CROPS["densedepth_crop"], "Hu et al.'s center crop": CROPS["hu_crop"],
 }  # fmt: skip
 _KITTI_CROPS = {  # fractions of height, height, width, width
     "Garg et al.'s crop": (0.40810811, 0.99189189, 0.03594771, 0.96405229),

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/30_models/constant.ipynb #6d2d410d
+# %% ../../nbs/30_models/constant.ipynb #1c83a816
 class Examples(Protocol):
     """Training data: `data[i]` gives the tensors of one example by name."""
 
@@ -43,7 +43,7 @@ class MeanDepth(nn.Module):
     def __init__(
         self,
         frame: tuple[int, int],  # (H,W) of the mean
-        crop: tuple[int, int],  # (H,W) of the centre crop that training sees; images of this size get the mean's
+        crop: tuple[int, int],  # (H,W) of the center crop that training sees; images of this size get the mean's
     ) -> None:
         super().__init__()
         self.crop = crop

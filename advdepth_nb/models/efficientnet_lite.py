@@ -76,7 +76,7 @@ class Block(nn.Module):
         return x + out if self.adds else out
 
 
-# %% ../../nbs/30_models/efficientnet_lite.ipynb #f11a7019
+# %% ../../nbs/30_models/efficientnet_lite.ipynb #48dba0a1
 STAGES = (  # blocks, kernel, stride, widening, channels of Lite 0
     (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
@@ -94,7 +94,7 @@ def _channels(count: int, width: float) -> int:
 
 
 class EfficientNetLite(nn.Module):
-    """Four maps, at strides 4, 8, 16 and 32, of an image normalised by MEAN and STD; `channels` are theirs."""
+    """Four maps, at strides 4, 8, 16 and 32, of an image normalized by MEAN and STD; `channels` are theirs."""
 
     def __init__(self, name: str = "tf_efficientnet_lite0"):
         super().__init__()

@@ -329,7 +329,7 @@ def densenet_maps(body: nn.Module, x: Tensor) -> list[Tensor]:
     return [*maps, x]
 
 
-# %% ../../nbs/30_models/encoders.ipynb #58bbcf01
+# %% ../../nbs/30_models/encoders.ipynb #9c115acf
 class Encoder(nn.Module):
     """Four maps of a timm model at strides 4, 8, 16 and 32; `channels` are theirs."""
 
@@ -365,7 +365,7 @@ class Encoder(nn.Module):
             self.body.load_state_dict(self.matching(pretrained_weights(name, pretrained), str(pretrained)))
 
     def normalize_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Normalise images by this mean and deviation, RGB in 0-1, from now on."""
+        """Normalize images by this mean and deviation, RGB in 0-1, from now on."""
         self.normalization = {"mean": list(mean), "std": list(std)}  # as JSON keeps it, without rounding
         like = next(self.body.parameters())
         for name, values in self.normalization.items():

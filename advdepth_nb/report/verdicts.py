@@ -153,7 +153,7 @@ def verdict_table(
     return table.assign(endpoint=endpoint, asked=table["metric"].map(asked).fillna(""))
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #0104b4b9
+# %% ../../nbs/90_report/verdicts.ipynb #f9520c14
 COLORS = {
     "helps": "#1b7837", "hurts": "#b2182b", "equivalent": "#2166ac", "no evidence": "0.45", "regularisation": "#e08214",
     "invalid": "0.75",
@@ -180,7 +180,7 @@ def _label_forest(ax: Axes, part: pd.DataFrame, unit: str, band: float) -> None:
     label = metric_of(metric).symbol if unit else metric_of(metric).label
     ax.set_xlabel(f"{label}: difference from {beside[0] if len(beside) == 1 else 'no adversary'}{unit} ({better})")
     counts = f"{part['seeds'].min()} seeds, {part['scenes'].min()} scenes"
-    told = f"{100 * part['level'].min():.3g} % intervals" + (f"; grey: within {band:.3g} %" if unit else "")
+    told = f"{100 * part['level'].min():.3g} % intervals" + (f"; gray: within {band:.3g} %" if unit else "")
     ax.set_title(f"{endpoint}  {counts}, {told}; words after Holm", fontsize=9, loc="left")
 
 

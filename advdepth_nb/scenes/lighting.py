@@ -75,8 +75,8 @@ def clearance(
     return gap, torch.minimum(along.clamp(min=0), length)
 
 
-# %% ../../nbs/10_scenes/lighting.ipynb #8eb2d401
-RUN = 8  # points are sieved in runs of this many neighbours
+# %% ../../nbs/10_scenes/lighting.ipynb #0fb2d0f6
+RUN = 8  # points are sieved in runs of this many neighbors
 
 
 def _runs(x: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def _pick(x: Tensor, run: Tensor) -> Tensor:
 
 
 def _ball(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre `(3,R)` and radius `(R,)` of a ball around every run of points `(3,RUN,R)`."""
+    """Center `(3,R)` and radius `(R,)` of a ball around every run of points `(3,RUN,R)`."""
     low, high = points.amin(1), points.amax(1)
     return (low + high) / 2, ((high - low) ** 2).sum(0).sqrt() / 2
 

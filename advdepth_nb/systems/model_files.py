@@ -167,9 +167,9 @@ def load_model(folder: Path | str) -> tuple[nn.Module, Experiment]:
     return net.eval(), e
 
 
-# %% ../../nbs/80_systems/model_files.ipynb #6afeb758
+# %% ../../nbs/80_systems/model_files.ipynb #4c6cef2f
 def initialize_from(net: nn.Module, folder: Path | str) -> None:
-    """Give `net` the weights of a finished run, and how its images are normalised; refuses those of another network."""
+    """Give `net` the weights of a finished run, and how its images are normalized; refuses those of another network."""
     other = load_model(folder)[0]
     check_fit(net, other.state_dict(), folder)
     net.load_state_dict(other.state_dict())

@@ -145,7 +145,7 @@ def no_dropout(scale: str, recipe: str, task: str) -> Experiment:
     return replace(l1_cgan(scale, recipe, task), dropout=0.0, noise=False)
 
 
-# %% ../../nbs/80_systems/translation_rows.ipynb #1a08188d
+# %% ../../nbs/80_systems/translation_rows.ipynb #5c8181a3
 def cross_entropy(scale: str, recipe: str, task: str) -> Experiment:
     """The control: the same U-net without adversary and noise, trained to name each pixel's class."""
     e = l1(scale, recipe, task)
@@ -153,7 +153,7 @@ def cross_entropy(scale: str, recipe: str, task: str) -> Experiment:
 
 
 def grayscale_copy(scale: str, recipe: str, task: str) -> Experiment:
-    """What is known without learning: the grey picture as it is."""
+    """What is known without learning: the gray picture as it is."""
     return replace(l1(scale, recipe, task), network="grayscale_copy", losses={}, adversary=None, noise=False)
 
 

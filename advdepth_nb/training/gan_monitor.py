@@ -397,9 +397,9 @@ def snapshot(run: Training, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: x.cpu() for name, x in found.items()}
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #6cc2e2fd
+# %% ../../nbs/60_training/gan_monitor.ipynb #d3acdfc3
 def draw_map(ax: Axes, x: Tensor, limits: tuple[float, float]) -> Any:  # (C,H,W)
-    """A picture where there are three channels, else the first one as a map; 0 is unknown there, and grey."""
+    """A picture where there are three channels, else the first one as a map; 0 is unknown there, and gray."""
     ax.set(xticks=[], yticks=[], facecolor="0.75")
     if len(x) == 3:
         return ax.imshow(((x - limits[0]) / (limits[1] - limits[0])).clamp(0, 1).permute(1, 2, 0))
