@@ -422,7 +422,7 @@ def test_what_does_not_fit_the_kind_is_one_sentence(monkeypatch, capsys, tmp_pat
         ([pairs, "--task", "segment", "--raw"], "--raw is for frames with depth, but"),
         ([pairs / "A", "--task", "segment"], "holds photographs, but the task 'segment' needs their classes too"),
         ([pairs], "pairs: with --task colorize or --task segment folders A/ and B/"),
-        (["empty"], "empty holds no known layout: looked for depth: *.mat"),
+        (["empty"], "empty holds no layout that is known of depth or stereo or pairs"),
         (["empty", "--task", "colorize"], "pairs: A/ and B/, images/ and masks/"),
         ([broken], "left/1.png has no right view"),
     ]:

@@ -86,7 +86,7 @@ def check_options(system: System, given: Iterable[str], why: str) -> None:
             raise ValueError(f"{option} {of} {why}; {remedy}")
 
 
-# %% ../../nbs/95_apps/cli_data.ipynb #518cbbae
+# %% ../../nbs/95_apps/cli_data.ipynb #58432ff8
 def open_any(
     path: Path,
     kind: str = "",  # "": found out
@@ -120,8 +120,10 @@ def open_any(
             return system, opened
     if mistakes or len(unknown) == 1:
         raise [*mistakes, *unknown.values()][0]
-    looked = "; ".join(f"{kind}: {', '.join(error.looked_for)}" for kind, error in unknown.items())
-    raise ValueError(f"{path} holds no known layout: looked for {looked}")
+    raise ValueError(
+        f"{path} holds no layout that is known of {' or '.join(unknown)}; --kind {next(iter(unknown))} tells what was "
+        "looked for, data/README.md shows all layouts"
+    )
 
 
 # %% ../../nbs/95_apps/cli_data.ipynb #05d5ab78

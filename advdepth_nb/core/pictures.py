@@ -32,6 +32,7 @@ __all__ = [
     "read_rgb",
     "read_codes",
     "save_picture",
+    "picture_mode",
     "not_a_photograph",
 ]
 
@@ -193,7 +194,7 @@ def read_codes(
     return codes
 
 
-# %% ../../nbs/00_core/pictures.ipynb #83799635
+# %% ../../nbs/00_core/pictures.ipynb #bcc7cfdb
 MARK = "advdepth_nb"
 
 
@@ -202,6 +203,15 @@ def save_picture(pixels: np.ndarray, path: Path | str) -> Path:
     mark = PngInfo()
     mark.add_text("Software", MARK)
     return write_atomically(path, lambda p: Image.fromarray(pixels).save(p, format="PNG", pnginfo=mark))
+
+
+def picture_mode(path: Path) -> str:
+    """Pillow's name for the kind of its pixels, from the header alone; empty of what is no picture."""
+    try:
+        with _opened(path) as picture:
+            return picture.mode
+    except Exception:  # whoever reads it says what is wrong
+        return ""
 
 
 def not_a_photograph(path: Path) -> str:

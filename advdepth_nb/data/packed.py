@@ -41,6 +41,7 @@ __all__ = [
     "digest_of",
     "progress_bar",
     "attribute",
+    "names_of",
     "split_of",
     "PackedDataset",
 ]
@@ -182,7 +183,7 @@ def progress_bar(items: Iterable, what: str, shown: bool, unit: str = "image") -
     return tqdm(items, desc=what, unit=unit, disable=not shown)
 
 
-# %% ../../nbs/20_data/packed.ipynb #fdef6534
+# %% ../../nbs/20_data/packed.ipynb #bc627500
 _TYPES: dict[str, tuple[type, ...]] = {  # of attributes
     "layout": (str,), "division": (str,), "scenes_known": (int, np.bool_, np.integer),
     "unknown": (float, np.floating),
@@ -196,6 +197,15 @@ def attribute(owner: h5py.Group, where: str, name: str) -> Any:
     if not isinstance(value := owner.attrs[name], _TYPES.get(name, object)):
         raise ValueError(f"{where}: the attribute {name!r} cannot be {value!r}; pack its data set again")
     return value
+
+
+def names_of(group: h5py.Group) -> list[tuple[str, str]]:
+    """Scene and image of every frame of a split; `ValueError` if what is there is no text."""
+    try:
+        return list(zip(group["scene"].asstr()[()], group["image"].asstr()[()]))
+    except (UnicodeDecodeError, TypeError) as error:
+        where = f"{group.file.filename}: the {group.name.strip('/')} split"
+        raise ValueError(f"{where} has names that are no text ({error}); pack its data set again") from error
 
 
 # %% ../../nbs/20_data/packed.ipynb #d6ee5e1a
@@ -243,7 +253,7 @@ def split_of(
     return group
 
 
-# %% ../../nbs/20_data/packed.ipynb #f0f6657e
+# %% ../../nbs/20_data/packed.ipynb #20c3cdb9
 class PackedDataset(Dataset):
     """One split of a packed file; `data[i]` and `data.batch(indices)` give tensors. The base of one class per form."""
 
@@ -274,7 +284,7 @@ class PackedDataset(Dataset):
             group = self.checked(file)
             self.layout, self.division = (attribute(file, str(self.path), name) for name in ("layout", "division"))
             self.source_digest = str(file.attrs.get("source_digest", ""))
-            self.scenes, self.images = list(group["scene"].asstr()), list(group["image"].asstr())
+            self.scenes, self.images = map(list, zip(*names_of(group)))
             try:
                 self.describe(file, group)
             except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:  # an attribute of another kind

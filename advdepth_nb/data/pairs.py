@@ -387,7 +387,7 @@ def _classes_of(
     return (palette or found), not numbers
 
 
-# %% ../../nbs/20_data/pairs.ipynb #25cc06cd
+# %% ../../nbs/20_data/pairs.ipynb #443562b6
 def _check_task(task: str) -> None:
     if task not in TASKS:
         raise ValueError(f"task must be 'colorize' or 'segment', not {task!r}")
@@ -409,7 +409,7 @@ def _find_layout(root: Path, task: str) -> str:
     if not wide and not other:
         looked_for = ("A/ and B/", "images/ and masks/", *PICTURES)
         told = f"{root} holds no pictures and no known layout: looked for {', '.join(looked_for)}"
-        raise UnknownLayout(told, looked_for)
+        raise UnknownLayout(told)
     if wide and other and (task == "segment" or len(wide) > len(other)):
         raise ValueError(
             f"{other[0]} is not twice as wide as high, but {len(wide)} pictures beside it are: make all of them pairs "
