@@ -421,9 +421,9 @@ def test_what_does_not_fit_the_kind_is_one_sentence(monkeypatch, capsys, tmp_pat
         ([pairs, "--kind", "stereo"], "plants holds no stereo pairs of a known layout: looked for MPI Sintel"),
         ([pairs, "--task", "segment", "--raw"], "--raw is for frames with depth, but"),
         ([pairs / "A", "--task", "segment"], "holds photographs, but the task 'segment' needs their classes too"),
-        ([pairs], "pairs: with --task colorize or --task segment folders A/ and B/"),
+        ([pairs], "pairs of pictures are read with --task"),
         (["empty"], "empty holds no layout that is known of depth or stereo or pairs"),
-        (["empty", "--task", "colorize"], "pairs: A/ and B/, images/ and masks/"),
+        (["empty", "--task", "colorize"], "known of depth or stereo or pairs; --kind depth tells what was looked for"),
         ([broken], "left/1.png has no right view"),
     ]:
         code, _, error = run(monkeypatch, capsys, "data", verb[0], *words, *verb[1:])

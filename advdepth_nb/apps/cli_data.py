@@ -86,7 +86,7 @@ def check_options(system: System, given: Iterable[str], why: str) -> None:
             raise ValueError(f"{option} {of} {why}; {remedy}")
 
 
-# %% ../../nbs/95_apps/cli_data.ipynb #58432ff8
+# %% ../../nbs/95_apps/cli_data.ipynb #cd4fc074
 def open_any(
     path: Path,
     kind: str = "",  # "": found out
@@ -120,9 +120,10 @@ def open_any(
             return system, opened
     if mistakes or len(unknown) == 1:
         raise [*mistakes, *unknown.values()][0]
+    untold = [kinds[kind].kind_words for kind in unknown if "task" in kinds[kind].data_options and "task" not in given]
     raise ValueError(
         f"{path} holds no layout that is known of {' or '.join(unknown)}; --kind {next(iter(unknown))} tells what was "
-        "looked for, data/README.md shows all layouts"
+        f"looked for, data/README.md shows all layouts{f'; {untold[0]} are read with --task' if untold else ''}"
     )
 
 
