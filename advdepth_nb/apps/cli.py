@@ -697,7 +697,7 @@ def rig_asked(focal: float | None, baseline: float | None, doffs: float | None, 
     return Rig(focal, baseline, doffs or 0.0)
 
 
-# %% ../../nbs/95_apps/cli.ipynb #a3db135b
+# %% ../../nbs/95_apps/cli.ipynb #27d66a96
 @app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="photographs, or folders of them")],
@@ -739,9 +739,9 @@ def predict(
 
     def failed(photograph: Path, error: Exception) -> None:
         failures.append(photograph)
-        typer.echo(f"advdepth: {error}", err=True)
+        typer.echo(f"advdepth: {one_line(str(error))}", err=True)
 
-    for photograph, files in predict_files(predictor, images, out, failed):
+    for photograph, files in predict_files(predictor, found.files, out, failed):
         typer.echo(f"{photograph} -> {', '.join(map(str, files))}")
     if found.left_out:
         typer.echo(f"left out: {'; '.join(f'{count} {why}' for why, count in found.left_out.items())}")
