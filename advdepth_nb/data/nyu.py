@@ -395,32 +395,12 @@ def _open_packed(path: Path, file: h5py.File) -> DepthSource:
     return DepthSource(layout, path, tuple(records), _read_packed, division)
 
 
-# %% ../../nbs/20_data/nyu.ipynb #0628bf8e
+# %% ../../nbs/20_data/nyu.ipynb #570ce438
 PACKED_FORMAT = "advdepth_nb packed depth 1"
 LAYOUTS = (
     "*.mat", "data/nyu2_train.csv", "data/nyu2_test.csv", "{train,val}/<scene>/*.h5",
     "pairs like rgb_0.jpg with depth_0.png or rgb/0.png with depth/0.png",
 )  # fmt: skip
-
-
-def open_source(
-    path: str | Path,
-    raw: bool = False,  # the labelled .mat only: rawDepths, with holes, instead of the in-filled depths
-    splits: str | Path | None = None,  # the labelled .mat only: where splits.mat lies, if not beside it
-    factor: float | None = None,  # raw frames only: metres of one unit of their depth; default: 0.001
-) -> DepthSource:
-    """The data set at `path`, whichever layout it has; `ValueError` or `FileNotFoundError` in one sentence if none."""
-    path, splits = Path(path).expanduser(), Path(splits).expanduser() if splits else None
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
-    source = _open_file(path, splits, raw) if path.is_file() else _open_folder(path, splits, raw, factor or 0.001)
-    if (raw or splits) and source.read is not _read_mat:
-        raise ValueError(f"{path}: raw and splits are options of the labelled .mat, but this is {source.layout}")
-    if factor is not None and source.read is not _read_raw:
-        raise ValueError(f"{path}: factor is an option of raw frames, but this is {source.layout}; leave it out")
-    if factor is not None and not 0 < factor < 1:
-        raise ValueError(f"factor must be the metres of one unit, between 0 and 1, not {factor:g}")
-    return source
 
 
 def _open_file(path: Path, splits: Path | None, raw: bool) -> DepthSource:
@@ -457,6 +437,27 @@ def _open_folder(path: Path, splits: Path | None, raw: bool, factor: float) -> D
     if source := _open_raw(path, factor):
         return source
     raise UnknownLayout(f"{path} holds no known layout: looked for {', '.join(LAYOUTS)}")
+
+
+# %% ../../nbs/20_data/nyu.ipynb #d23024e9
+def open_source(
+    path: str | Path,
+    raw: bool = False,  # the labelled .mat only: rawDepths, with holes, instead of the in-filled depths
+    splits: str | Path | None = None,  # the labelled .mat only: where splits.mat lies, if not beside it
+    factor: float | None = None,  # raw frames only: metres of one unit of their depth; default: 0.001
+) -> DepthSource:
+    """The data set at `path`, whichever layout it has; `ValueError` or `FileNotFoundError` in one sentence if none."""
+    path, splits = Path(path).expanduser(), Path(splits).expanduser() if splits else None
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    source = _open_file(path, splits, raw) if path.is_file() else _open_folder(path, splits, raw, factor or 0.001)
+    if (raw or splits) and source.read is not _read_mat:
+        raise ValueError(f"{path}: raw and splits are options of the labelled .mat, but this is {source.layout}")
+    if factor is not None and source.read is not _read_raw:
+        raise ValueError(f"{path}: factor is an option of raw frames, but this is {source.layout}; leave it out")
+    if factor is not None and not 0 < factor < 1:
+        raise ValueError(f"factor must be the metres of one unit, between 0 and 1, not {factor:g}")
+    return source
 
 
 # %% ../../nbs/20_data/nyu.ipynb #ebe18d50
