@@ -26,7 +26,7 @@ setup(
     # The papermill templates travel inside the wheel, so that a pip user can run the ablation too.
     packages=[*find_packages(include=["advdepth_nb", "advdepth_nb.*"]), "advdepth_nb.runs"],
     package_dir={"advdepth_nb.runs": "nbs/runs"},
-    package_data={"advdepth_nb": ["py.typed", "*.csv"], "advdepth_nb.runs": ["*.ipynb"]},
+    package_data={"advdepth_nb": ["py.typed", "*.csv", "weights/*/*"], "advdepth_nb.runs": ["*.ipynb"]},
     include_package_data=False,
     zip_safe=False,
 )

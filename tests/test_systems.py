@@ -241,7 +241,7 @@ def test_nonsense_is_one_sentence(monkeypatch, capsys, tmp_path):
     cases = [
         (["ablate", "stereo", "--data", tmp_path / "empty"], "empty"),
         (["ablate", "stereo", "--scale", "smoke", "--data", tmp_path / "odd", "--rows", "baseline"], "64x128"),
-        (["ablate", "stereo", "--data", "field"], "or a world: fields or rooms"),
+        (["ablate", "stereo", "--data", "field"], "or a world: fields or stalks or rooms"),
         (["ablate", "stereo", "--recipe", "report"], "unknown recipe 'report'; known: stereo_gan"),
         (["ablate", "stereo", "--set", "size=(60,100)"], "multiples of 32"),
         (["ablate", "translate", "--set", "task=depth"], "task must be 'colorize' or 'segment'"),

@@ -697,14 +697,14 @@ def rig_asked(focal: float | None, baseline: float | None, doffs: float | None, 
     return Rig(focal, baseline, doffs or 0.0)
 
 
-# %% ../../nbs/95_apps/cli.ipynb #27d66a96
+# %% ../../nbs/95_apps/cli.ipynb #c1f73d49
 @app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="photographs, or folders of them")],
     out: Annotated[Path, typer.Option("--out", "-o", help="folder for the files of each photograph")],
-    model: Annotated[Path, typer.Option(help="folder of a trained run, of any system")] = Path(
-        "results/table1-rooms-quick-report/runs/baseline/seed=0"
-    ),
+    model: Annotated[
+        Path, typer.Option(help="folder of a trained run, of any system; or weights of the package: depth, stereo")
+    ] = Path("depth"),
     focal: Annotated[float | None, typer.Option(help="stereo runs: pixels of the photographs; for depth")] = None,
     baseline: Annotated[float | None, typer.Option(help="stereo runs: metres of the training rig; for depth")] = None,
     doffs: Annotated[

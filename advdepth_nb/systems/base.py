@@ -285,7 +285,7 @@ def register(system: System, studies: Mapping[str, Study]) -> None:
     STUDIES.update(studies)
 
 
-# %% ../../nbs/80_systems/base.ipynb #ebf944cf
+# %% ../../nbs/80_systems/base.ipynb #0f3233ae
 def data_root() -> Path:
     """Where packed files are kept: $ADVDEPTH_DATA, or `data/` below the current folder."""
     return Path(os.environ.get("ADVDEPTH_DATA", "data"))
@@ -305,10 +305,11 @@ def world_file(e: Experiment, kind: str) -> Path:
     """Where a world of the experiment's scale lies; another size or number of scenes is another file."""
     w = world_of(e)
     sizes = f"{w.train_size[0]}x{w.train_size[1]}-{w.test_size[0]}x{w.test_size[1]}"
-    return data_root() / f"{kind}-{w.train_scenes}+{w.test_scenes}x{w.views}-{sizes}.h5"
+    varied = f"-varied{w.varied:g}" if w.varied else ""
+    return data_root() / f"{kind}-{w.train_scenes}+{w.test_scenes}x{w.views}-{sizes}{varied}.h5"
 
 
-# %% ../../nbs/80_systems/base.ipynb #785a6cc9
+# %% ../../nbs/80_systems/base.ipynb #14966485
 def is_packed(system: SystemData, data: str) -> bool:
     """Whether the path is a packed file already; what it holds is checked when it is read."""
     path = Path(data).expanduser()
@@ -336,7 +337,8 @@ def data_facts(e: Experiment, data: str) -> dict[str, Any]:
     if data in system.worlds:
         check_world(system, e, data)
         sizes = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(world_of(e)).items()}  # as JSON has them
-        return {"world": data, **sizes}
+        varied = {} if sizes.pop("varied") == 0 else {"varied": world_of(e).varied}  # worlds from before it stay known
+        return {"world": data, **sizes, **varied}
     return {"layout": "packed" if is_packed(system, data) else open_for(e, data).layout, "identity": identity(data)}
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "baseline_compute",
     "log_depth",
     "pretrain_held_out",
+    "release",
 ]
 
 
@@ -260,7 +261,24 @@ def _constrained(constraint: str, adversary: str) -> Row:
     return row
 
 
-# %% ../../nbs/80_systems/depth_rows.ipynb #6cf4c51b
+# %% ../../nbs/80_systems/depth_rows.ipynb #e11bc202
+_RELEASE = {
+    "quick": dict(
+        world=World(10_000, 40, 1, (180, 240), (480, 640), varied=0.5), frame=(180, 240), crop=(168, 224),
+        fusion_width=8, frozen_stages=0, epochs=5, lr=2e-3, encoder_lr=0.3, lr_warmup=0.05,
+        precision="bf16-mixed",
+    ),
+}  # fmt: skip
+
+
+def release(scale: str, recipe: str) -> Experiment:
+    """Squared error beside the baseline's terms, on many and varied rooms: what predicts best, not what compares."""
+    b = baseline(scale, recipe)
+    e = replace(b, losses={"euclidean": 1.0, **b.losses}, adversary=None, init_from="")
+    return replace(e, **_RELEASE.get(scale, {}))
+
+
+# %% ../../nbs/80_systems/depth_rows.ipynb #8a18c182
 DEPTH_STUDIES: dict[str, Study] = {
     "table1": Study(
         "depth", "report", "rooms",
@@ -288,4 +306,5 @@ DEPTH_STUDIES: dict[str, Study] = {
     "constraint": crossed(
         "depth", "report", "rooms", CONSTRAINTS, CROSSED_ADVERSARIES, _constrained, pretraining=named(pretrain)
     ),
+    "release": Study("depth", "report", "rooms", rows=named(release), references=named(mean_depth)),
 }  # fmt: skip

@@ -48,7 +48,7 @@ __all__ = [
     "from_fields",
 ]
 
-# %% ../../nbs/80_systems/experiments.ipynb #3816e8da
+# %% ../../nbs/80_systems/experiments.ipynb #a9dc9698
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")  # "16-mixed" on CUDA alone
 
 RANGES: dict[str, Range] = {  # of every experiment
@@ -75,6 +75,7 @@ WORLD_RANGES: dict[str, Range] = {
     "views": between(1, 1000),
     "train_size": sides(8, 8192),
     "test_size": sides(8, 8192),
+    "varied": between(0, 1),
 }
 
 
@@ -130,7 +131,7 @@ def check_compute(e: Experiment) -> None:
         )
 
 
-# %% ../../nbs/80_systems/experiments.ipynb #a342f614
+# %% ../../nbs/80_systems/experiments.ipynb #aff015bb
 @dataclass(frozen=True)
 class World:
     """How much of a synthetic world is rendered for a scale; ignored when real data is given."""
@@ -140,6 +141,7 @@ class World:
     views: int
     train_size: tuple[int, int]  # (H,W) pixels
     test_size: tuple[int, int]
+    varied: float = 0.0  # fraction of the training scenes with another camera, light, colors and picture
 
     def __post_init__(self) -> None:
         check_ranges(self, WORLD_RANGES)

@@ -203,7 +203,7 @@ def check_halving(encoder: str, size: tuple[int, int]) -> None:
         raise ValueError(f"size {size} does not fit encoder {encoder!r}, which does not halve it: {remedy}")
 
 
-# %% ../../nbs/80_systems/stereo.ipynb #1e9cc599
+# %% ../../nbs/80_systems/stereo.ipynb #28d835fa
 class StereoSystem(System[StereoExperiment, PackedStereo]):
     """A U-net on rectified pairs."""
 
@@ -214,7 +214,7 @@ class StereoSystem(System[StereoExperiment, PackedStereo]):
     predictor = StereoPredictor
     figures = "advdepth_nb.report.stereo"
 
-    worlds = ("fields", "rooms")
+    worlds = ("fields", "stalks", "rooms")
     real = "rectified pairs"
     protocols = ("all", "noc", "all_median", "noc_median")  # where disparities are known
     columns: ClassVar[Mapping[str, str]] = headings_of(
