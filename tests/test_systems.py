@@ -16,6 +16,7 @@ from figures import check_file, check_pages
 from factories import Stopped, stop_after
 
 from advdepth_nb.study.collect import collect
+from advdepth_nb.metrics.disparity import DISPARITY_METRICS
 from advdepth_nb.metrics.registry import metric_of
 from advdepth_nb.systems.catalog import STUDIES
 from advdepth_nb.systems.catalog import experiment
@@ -99,7 +100,7 @@ def test_a_stereo_study_from_command_to_report(fields, tmp_path):
     images = pd.read_parquet(folder / "runs" / "multiscale" / "seed=0" / "images.parquet")
     assert set(images["protocol"]) == {"all", "noc", "all_median", "noc_median"}
     depth = {"depth_abs_rel", "depth_rmse", "depth_delta1"}  # the world's rig is known
-    assert {"epe", "epe_width", "epe_range", "abs_rel", "bad3", "d1", "mse"} | depth == set(images["metric"])
+    assert {*DISPARITY_METRICS, "edge_recall", "edge_recall@stalk"} | depth == set(images["metric"])
     assert all("stereo" in metric_of(metric).systems for metric in images["metric"].unique())  # all are registered
     assert images["scene"].nunique() == 2 and images["image"].nunique() == 4
     drawn = check_pages(SYSTEMS["stereo"].pages(collect(folder), {"": fields}, folder))

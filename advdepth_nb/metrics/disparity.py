@@ -23,6 +23,7 @@ __all__ = [
     "PUBLISHED_UNDEFINED",
     "DisparityProtocol",
     "disparity_errors",
+    "edge_recall",
     "at_truth",
     "score_disparity",
     "post_process",
@@ -76,8 +77,20 @@ DISPARITY_PROTOCOLS: dict[str, DisparityProtocol] = {
     "noc_median": DisparityProtocol("noc_median", pixels="noc", alignment="median"),
 }
 
-# %% ../../nbs/50_metrics/disparity.ipynb #c611a761
-DISPARITY_METRICS = ("epe", "epe_width", "epe_range", "abs_rel", "bad3", "d1", "mse")
+# %% ../../nbs/50_metrics/disparity.ipynb #a8892454
+DISPARITY_METRICS = ("epe", "epe_width", "epe_range", "abs_rel", "bad3", "d1", "mse", "correlation", "spread")
+
+
+def _likeness(pred: Tensor, truth: Tensor, mean: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """Correlation and spread of maps `(B,1,H,W)`, `(B,)` each; NaN where the truth is the same everywhere."""
+    ours, true = (x - mean(x).view(-1, 1, 1, 1) for x in (pred, truth))
+    deviation, wanted = mean(ours**2).sqrt(), mean(true**2).sqrt()
+    varies = wanted > 1e-6
+    correlation = mean(ours * true) / (deviation * wanted).clamp(min=1e-12)
+    return {
+        "correlation": torch.where(varies, correlation, torch.nan),
+        "spread": torch.where(varies, deviation / wanted, torch.nan),
+    }
 
 
 def disparity_errors(
@@ -103,8 +116,31 @@ def disparity_errors(
         "bad3": 100 * mean((error > 3).float()),
         "d1": 100 * mean(((error >= 3) & (error >= 0.05 * truth)).float()),
         "mse": mean(error**2),
+        **_likeness(pred, truth, mean),
         "n_valid": n,
     }
+
+
+# %% ../../nbs/50_metrics/disparity.ipynb #226038a5
+def edge_recall(
+    pred: Tensor,  # (B,1,H,W) pixels
+    truth: Tensor,  # (B,1,H,W) pixels; 0 = unknown
+    valid: Tensor,  # (B,1,H,W) bool
+    among: Tensor | None = None,  # (B,1,H,W) bool: only edges with one of these pixels at either side
+    jump: float = 0.2,  # share of the larger disparity
+    reach: int | None = None,  # pixels to either side; None: 1 in 128 of the width
+) -> Tensor:
+    """Fraction of the true disparity's vertical edges that the prediction shows, `(B,)`; NaN where there are none."""
+    reach = max(1, round(truth.shape[-1] / 128)) if reach is None else reach
+    left, right = truth[..., :-1], truth[..., 1:]
+    step = right - left
+    edge = valid[..., :-1] & valid[..., 1:] & (step.abs() > 1) & (step.abs() >= jump * torch.maximum(left, right))
+    if among is not None:
+        edge &= among[..., :-1] | among[..., 1:]
+    wide = F.pad(pred, (reach - 1, reach - 1, 0, 0), mode="replicate")
+    across = wide[..., 2 * reach - 1 :] - wide[..., : 1 - 2 * reach]  # from x - reach + 1 to x + reach
+    found = edge & (across * step.sign() >= 0.5 * step.abs())
+    return found.sum((1, 2, 3)) / edge.sum((1, 2, 3))
 
 
 # %% ../../nbs/50_metrics/disparity.ipynb #465ac308

@@ -115,7 +115,7 @@ _SURFACES = (
      "error in how far smooth surfaces turn from cell to cell"),
 )  # fmt: skip
 
-# %% ../../nbs/50_metrics/registry.ipynb #5c0edb27
+# %% ../../nbs/50_metrics/registry.ipynb #8a3299ce
 _DISPARITY = (
     ("epe", "EPE", "lower", "px", _STEREO, "Mayer et al. 2016",
      "mean absolute error of disparity, the end-point error"),
@@ -124,6 +124,11 @@ _DISPARITY = (
     ("bad3", "bad 3 px", "lower", "%", _STEREO, "Scharstein and Szeliski 2002",
      "pixels that are off by more than 3 px"),
     ("d1", "D1", "lower", "%", _STEREO, _KITTI, "pixels that are off by 3 px and 5 % of the truth"),
+    ("correlation", "correlation", "higher", "", _STEREO, "", "Pearson's, of predicted and true disparity"),
+    ("spread", "spread", "higher", "", _STEREO, "",
+     "standard deviation of the prediction over that of the truth; 1 is right, 0 is flat"),
+    ("edge_recall", "disparity edge recall", "higher", "", _STEREO, "",
+     "fraction of the true disparity's vertical edges that the prediction shows"),
     ("depth_rmse", "depth RMSE", "lower", "m", _STEREO, _EIGEN, "RMSE of the depth that a disparity means"),
     ("depth_abs_rel", "depth AbsRel", "lower", "", _STEREO, _EIGEN, "AbsRel of the depth that a disparity means"),
     ("depth_delta1", "depth δ<1.25", "higher", "", _STEREO, _EIGEN, "fraction of such depths within a factor of 1.25"),
@@ -152,8 +157,8 @@ METRICS: dict[str, Metric] = {
     )
 }  # fmt: skip
 
-# %% ../../nbs/50_metrics/registry.ipynb #4aa2b1c6
-PARTS = {"own": "own size", "0-2m": "0-2 m", "2-4m": "2-4 m", "4m+": "beyond 4 m", "occlusion": "occlusions",
+# %% ../../nbs/50_metrics/registry.ipynb #c35f3c36
+PARTS = {"own": "own size", "0-2m": "0-2 m", "2-4m": "2-4 m", "4m+": "beyond 4 m", "stalk": "along stalks", "occlusion": "occlusions",
          "crease": "creases", "smooth": "smooth surfaces"}  # fmt: skip
 OF_CLASSES = {"iou": "IoU", "f1": "F1"}  # iou_stalk: of one class
 

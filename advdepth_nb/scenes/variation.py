@@ -116,7 +116,7 @@ def _vignette(height: int, width: int, strength: float) -> Tensor:
     return 1 - strength * (y * y + x * x) / 2
 
 
-# %% ../../nbs/10_scenes/variation.ipynb #84eb2e28
+# %% ../../nbs/10_scenes/variation.ipynb #df87a2c2
 @dataclass(frozen=True)
 class Photograph:
     """How one camera turns light into a picture."""
@@ -131,7 +131,8 @@ class Photograph:
     def __call__(self, image: Tensor, seed: int = 0) -> Tensor:
         """`(3,H,W)` 0-1, as this camera takes it; `seed` is the noise's."""
         gain = torch.tensor(self.gain, dtype=torch.float32).to(image)[:, None, None]
-        light = image**2.2 * gain * _vignette(*image.shape[-2:], self.vignette).to(image)
+        height, width = image.shape[-2:]
+        light = image**2.2 * gain * _vignette(height, width, self.vignette).to(image)
         shown = light.clamp(0, 1) ** (self.gamma / 2.2)
         gray = shown.mean(0, keepdim=True)
         shown = gray + self.saturation * (shown - gray)
