@@ -65,6 +65,7 @@ __all__ = [
     "evaluate",
     "rig_asked",
     "predict",
+    "doctor",
 ]
 
 
@@ -749,3 +750,20 @@ def predict(
         if len(found.files) > 1:
             typer.echo(f"advdepth: {len(failures)} of {len(found.files)} photographs failed", err=True)
         raise typer.Exit(2 if len(failures) == len(found.files) else 1)
+
+
+# %% ../../nbs/95_apps/cli.ipynb #2b7ba18a
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What this machine has, what is missing, and the line that mends it. Exit code 1 if something is wrong."""
+    from advdepth_nb.apps.doctor import examine
+
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        if not as_json:
+            typer.echo(str(finding))
+    if as_json:
+        write_document({"findings": [vars(finding) for finding in findings]})
+    if any(finding.state == "wrong" for finding in findings):
+        raise typer.Exit(1)
