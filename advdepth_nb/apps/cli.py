@@ -65,6 +65,7 @@ __all__ = [
     "evaluate",
     "rig_asked",
     "predict",
+    "status",
     "doctor",
 ]
 
@@ -750,6 +751,25 @@ def predict(
         if len(found.files) > 1:
             typer.echo(f"advdepth: {len(failures)} of {len(found.files)} photographs failed", err=True)
         raise typer.Exit(2 if len(failures) == len(found.files) else 1)
+
+
+# %% ../../nbs/95_apps/cli.ipynb #64dd83eb
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(help="a study's folder, or one that holds several")] = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """Where the runs of a study stand: done, running or stopped, and what each said last."""
+    from advdepth_nb.study.status import in_a_line, status
+
+    table = status(folder)
+    if as_json:
+        write_document({"runs": table.to_dict("records")})
+        return
+    shown = table.assign(done=table["done"].map("{:.0%}".format), minutes_ago=table["minutes_ago"].map("{:.1f}".format))
+    for study, part in shown.groupby("study", sort=False):
+        typer.echo(f"{study}: {in_a_line(part)}")
+        typer.echo(part.drop(columns="study").to_string(index=False))
 
 
 # %% ../../nbs/95_apps/cli.ipynb #2b7ba18a

@@ -33,6 +33,7 @@ __all__ = [
     "write_json",
     "read_json",
     "sole_writer",
+    "is_being_written",
     "end_with_parent",
     "walk",
     "check_written",
@@ -151,13 +152,17 @@ def read_json(path: Path, remedy: str) -> Any:
         raise ValueError(f"{path} cannot be read as JSON and may be cut off; {remedy}") from error
 
 
-# %% ../../nbs/00_core/files.ipynb #6c1fd762
+# %% ../../nbs/00_core/files.ipynb #937f8f4c
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")  # beside it, as the folder may be cleared meanwhile
+
+
 @contextmanager
 def sole_writer(folder: Path | str, say: Callable[[str], None] | None = None, patience: float = 5.0) -> Iterator[None]:
     """Hold the folder of a run; while another process holds it, wait, and `say` so after `patience` seconds."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))  # beside it, as the folder may be cleared meanwhile
+    lock = FileLock(_lock_of(folder))
     try:
         lock.acquire(timeout=patience)
     except Timeout:
@@ -168,6 +173,19 @@ def sole_writer(folder: Path | str, say: Callable[[str], None] | None = None, pa
         yield
     finally:
         lock.release()
+
+
+# %% ../../nbs/00_core/files.ipynb #9023498e
+def is_being_written(folder: Path | str) -> bool:
+    """Whether a process holds the folder of a run as its `sole_writer`."""
+    lock = _lock_of(Path(folder))
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 # %% ../../nbs/00_core/files.ipynb #8c32cb80

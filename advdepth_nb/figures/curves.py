@@ -31,11 +31,11 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/75_figures/curves.ipynb #58a36514
+# %% ../../nbs/75_figures/curves.ipynb #f1091678
 def plot_curves(history: pd.DataFrame) -> Figure:
     """Terms and gradient fractions over steps: every run faint, the mean strong; one color a term."""
     terms = [c for c in history if c.startswith("term/")]
-    fractions = [c for c in history if c.startswith("share/")]
+    fractions = [c for c in history if c.startswith("grad_fraction/")]
     fig, axes = plt.subplots(1, 2, figsize=(10, 3), layout="constrained")
     for ax, columns, title in ((axes[0], terms, "term, unweighted"), (axes[1], fractions, "fraction of the gradient")):
         for color, column in zip(sns.color_palette("colorblind"), columns):

@@ -33,7 +33,7 @@ def term_gradients(run: Training) -> dict[str, float]:
     return norms
 
 
-# %% ../../nbs/60_training/callbacks.ipynb #403fb544
+# %% ../../nbs/60_training/callbacks.ipynb #8b6b05a5
 def _logged(path: Path) -> pd.DataFrame:
     """What an earlier start of a run logged; ValueError if it cannot be read."""
     try:
@@ -54,14 +54,7 @@ class History(Callback):
 
     def before_fit(self, run: Training) -> None:
         if self.path and Path(self.path).exists() and run.step:  # resumed: what lies after the checkpoint is made again
-            try:
-                kept = pd.read_parquet(self.path)
-            except Exception as error:  # pyarrow has one for each kind of damage
-                raise ValueError(f"{self.path} is damaged; delete it and checkpoint.pt beside it") from error
-            if "step" not in kept or not pd.api.types.is_numeric_dtype(kept["step"]):
-                raise ValueError(
-                    f"{self.path} has no numbers in a column 'step'; delete it and checkpoint.pt beside it"
-                )
+            kept = _logged(Path(self.path))
             self.rows = kept[kept["step"] <= run.step].to_dict("records")
 
     def before_backward(self, run: Training) -> None:
