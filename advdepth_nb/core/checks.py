@@ -71,7 +71,7 @@ def check_view(
     check_whole("the width in size", size[1], 1)
 
 
-# %% ../../nbs/00_core/checks.ipynb #26ac24be
+# %% ../../nbs/00_core/checks.ipynb #d5a77d3a
 @dataclass(frozen=True)
 class Range:
     """What a field may be, and the words in which another value is refused."""
@@ -81,6 +81,7 @@ class Range:
     remedy: str = ""  # behind the value, such as "; to train no encoder, frozen_stages=4"
 
 
+# %% ../../nbs/00_core/checks.ipynb #c22426f4
 def above(low: float, remedy: str = "", most: float = inf) -> Range:
     """Numbers above `low`, up to `most`."""
     end = "" if most == inf else f" and at most {most:g}"
@@ -93,6 +94,7 @@ def between(least: float, most: float = inf, remedy: str = "") -> Range:
     return Range(lambda value: least <= value <= most, words, remedy)
 
 
+# %% ../../nbs/00_core/checks.ipynb #3bc910f8
 def sides(least: int, most: int, remedy: str = "") -> Range:
     """A height and a width, each from `least` to `most`."""
     return Range(
@@ -101,6 +103,7 @@ def sides(least: int, most: int, remedy: str = "") -> Range:
     )  # fmt: skip
 
 
+# %% ../../nbs/00_core/checks.ipynb #4c25fae9
 def one_of(*names: str) -> Range:
     """These names alone."""
     *most, last = map(repr, names)
@@ -108,6 +111,7 @@ def one_of(*names: str) -> Range:
     return Range(names.__contains__, words)
 
 
+# %% ../../nbs/00_core/checks.ipynb #87bf476a
 BETAS = Range(lambda betas: all(0 <= beta < 1 for beta in betas), "must be two numbers, each at least 0 and below 1")
 
 
@@ -121,7 +125,7 @@ def check_ranges(thing: Any, ranges: Mapping[str, Range]) -> None:
             raise ValueError(f"{name} {allowed.words}, not {value!r}{allowed.remedy}")
 
 
-# %% ../../nbs/00_core/checks.ipynb #55ab4146
+# %% ../../nbs/00_core/checks.ipynb #f483df37
 _KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
@@ -136,6 +140,7 @@ def kind_of(path: Path) -> str:
         return ""
 
 
+# %% ../../nbs/00_core/checks.ipynb #9e56293f
 def check_file(
     path: Path,
     remedy: str = "give the path of a file",  # behind the semicolon
