@@ -359,14 +359,14 @@ def find_middlebury_2014(root: Path, options: dict) -> StereoSource | None:
     return source_of("Middlebury 2014 or v3 (PFM)", root, records, _read_middlebury_2014)
 
 
-# %% ../../nbs/20_data/stereo_layouts.ipynb #5098bfe3
+# %% ../../nbs/20_data/stereo_layouts.ipynb #04990858
 @dataclass(frozen=True)
 class MiddleburySet:
     """Names and numbers of the sets with 8-bit disparities."""
 
     views: tuple[str, str]
     disparities: tuple[str, str]
-    factors: dict[int, int]  # rows -> what disparities must be divided by
+    divisors: dict[int, int]  # rows -> what disparities must be divided by
     focal: float | None = None  # pixels, at full size
     baseline: float | None = None  # metres
 
@@ -380,32 +380,18 @@ MIDDLEBURY = {
 _SUFFIXES = (".png", ".ppm", ".pgm")
 
 
-def _factor_of(left: Path, rows: int, kind: MiddleburySet, given: float | None) -> float:
-    """What the disparities beside a view must be divided by."""
-    if factor := given or kind.factors.get(rows):
-        return factor
+def _divisor_of(left: Path, rows: int, kind: MiddleburySet, factor: float | None) -> float:
+    """What the disparities beside a view must be divided by; `factor`: pixels that one unit is worth, if given."""
+    if divisor := 1 / factor if factor else kind.divisors.get(rows):
+        return divisor
     raise ValueError(
-        f"{left} has {rows} rows, not {', '.join(map(str, kind.factors))} as this set in its three sizes; say what its "
-        "8-bit disparities must be divided by: data pack --factor 4, or in Python open_stereo(path, factor=4)"
+        f"{left} has {rows} rows, not {', '.join(map(str, kind.divisors))} as this set in its three sizes; say "
+        "how many pixels one unit of its 8-bit disparities is: data pack --factor 1/4, or in Python "
+        "open_stereo(path, factor=1/4)"
     )
 
 
-# %% ../../nbs/20_data/stereo_layouts.ipynb #41f87c72
-def _read_middlebury(record: Sample) -> dict:
-    left, right, disparity, other, dmin, given, name = record.where
-    kind, fields = MIDDLEBURY[name], {"left": read_view(left), "right": read_view(right)}
-    factor = _factor_of(left, len(fields["left"]), kind, given)
-    pixels = lambda path: read_codes(path, "", 8, "disparity").astype(np.float32) / factor  # noqa: E731
-    if disparity:
-        fields["disparity"] = here = pixels(disparity)
-        if other:
-            fields["occluded"] = cross_check(here, pixels(other))
-            fields["out_of_frame"] = (here > 0) & (np.arange(here.shape[1]) - here < 0)
-    if dmin and kind.focal:
-        fields |= {"focal": kind.focal / factor, "baseline": kind.baseline, "doffs": _cut_off(dmin) / factor}
-    return fields
-
-
+# %% ../../nbs/20_data/stereo_layouts.ipynb #1c5342b3
 def _cut_off(dmin: Path) -> float:
     """The full-size pixels of `dmin.txt`."""
     try:
@@ -416,7 +402,23 @@ def _cut_off(dmin: Path) -> float:
         ) from error
 
 
-# %% ../../nbs/20_data/stereo_layouts.ipynb #fb31a282
+# %% ../../nbs/20_data/stereo_layouts.ipynb #b764ba46
+def _read_middlebury(record: Sample) -> dict:
+    left, right, disparity, other, dmin, factor, name = record.where
+    kind, fields = MIDDLEBURY[name], {"left": read_view(left), "right": read_view(right)}
+    divisor = _divisor_of(left, len(fields["left"]), kind, factor)
+    pixels = lambda path: read_codes(path, "", 8, "disparity").astype(np.float32) / divisor  # noqa: E731
+    if disparity:
+        fields["disparity"] = here = pixels(disparity)
+        if other:
+            fields["occluded"] = cross_check(here, pixels(other))
+            fields["out_of_frame"] = (here > 0) & (np.arange(here.shape[1]) - here < 0)
+    if dmin and kind.focal:
+        fields |= {"focal": kind.focal / divisor, "baseline": kind.baseline, "doffs": _cut_off(dmin) / divisor}
+    return fields
+
+
+# %% ../../nbs/20_data/stereo_layouts.ipynb #9e97130c
 def _with_suffix(folder: Path, stem: str) -> Path | None:
     """The picture of this name in a folder, whatever its suffix."""
     return next((p for suffix in _SUFFIXES if (p := folder / f"{stem}{suffix}").is_file()), None)
@@ -436,7 +438,7 @@ def _find_middlebury(root: Path, options: dict, name: str) -> StereoSource | Non
         dmin, scene = folder / "dmin.txt", scene_named(folder, root)
         found = [*(_with_suffix(folder, stem) for stem in kind.disparities), dmin if dmin.is_file() else None]
         records.append(Sample(scene, f"{scene}/{left.stem}", "train", (left, right, *found, factor, name)))
-    told = f"factor {factor:g}, as given" if factor else "factor by the number of rows"
+    told = f"divided by {1 / factor:g}, as given" if factor else "factor by the number of rows"
     return source_of(f"{name} (8-bit disparity, {told})", root, records, _read_middlebury)
 
 
