@@ -178,8 +178,9 @@ def test_folders_that_hold_nothing_or_too_much(tmp_path):
 
 def test_options_that_do_not_apply(tmp_path):
     refused(lambda: open_stereo(rig(tmp_path / "a"), factor=1 / 3), "factor is no option")
+    root = sintel(tmp_path / "b")
     for wrong in (0, float("nan"), float("inf")):
-        refused(lambda: open_stereo(tmp_path, factor=wrong), "factor must be the pixels", "at most 1")  # noqa: B023
+        refused(lambda: open_stereo(root, factor=wrong), "factor must be the pixels", "at most 1")  # noqa: B023
     shutil.rmtree(tmp_path / "b/training/clean_left")
     refused(lambda: open_stereo(tmp_path / "b", render="clean"), "clean_left does not exist", kind=FileNotFoundError)
 
