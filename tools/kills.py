@@ -205,6 +205,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--commands", nargs="*", choices=list(COMMANDS), default=list(COMMANDS))
     given = parser.parse_args(words)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that folders and processes are tidied up
     say = lambda text: print(text, flush=True)  # noqa: E731
     results = []
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:

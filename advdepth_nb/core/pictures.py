@@ -151,7 +151,7 @@ def read_rgb(path: Path | str, where: str = "", gray: bool = False) -> np.ndarra
     return np.asarray(picture)
 
 
-# %% ../../nbs/00_core/pictures.ipynb #96810883
+# %% ../../nbs/00_core/pictures.ipynb #26eb5047
 def _pgm_codes(path: Path, where: str) -> np.ndarray:
     data = path.read_bytes()
     header = re.match(rb"P5\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s", data)
@@ -165,6 +165,7 @@ def _pgm_codes(path: Path, where: str) -> np.ndarray:
     return pixels.astype(kind.newbyteorder("="))
 
 
+# %% ../../nbs/00_core/pictures.ipynb #875d1a5c
 def _codes(path: Path, where: str, at: str) -> np.ndarray:
     if path.suffix.lower() == ".pgm" and path.is_file():
         return _pgm_codes(path, at)

@@ -171,7 +171,7 @@ def _open_hu(listings: Sequence[Path], root: Path) -> DepthSource:
     return DepthSource("Hu et al.'s csv (8-bit training depth, 16-bit test depth)", root, tuple(records), _read_hu)
 
 
-# %% ../../nbs/20_data/nyu.ipynb #103f035b
+# %% ../../nbs/20_data/nyu.ipynb #15384956
 def _field(file: h5py.File, name: str) -> h5py.Dataset:
     if name not in file:
         raise ValueError(f"{file.filename} has no field {name!r}; it has {', '.join(sorted(file)) or 'none'}")
@@ -184,6 +184,7 @@ def _field(file: h5py.File, name: str) -> h5py.Dataset:
     return file[name]
 
 
+# %% ../../nbs/20_data/nyu.ipynb #419d8615
 def _scene_name(file: h5py.File, reference: h5py.Reference) -> str:
     """The scene that a reference of the field `scenes` leads to, which is kept as the numbers of its letters."""
     wrong = ValueError(f"{file.filename}: the field 'scenes' does not lead to names; copy it again")
@@ -195,6 +196,7 @@ def _scene_name(file: h5py.File, reference: h5py.Reference) -> str:
     return "".join(map(chr, letters[()].ravel()))
 
 
+# %% ../../nbs/20_data/nyu.ipynb #8c02b93b
 def _read_mat(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float]:
     path, index, field = record.where
     with open_hdf5(path) as file:  # axes reversed: (3,W,H) and (W,H)

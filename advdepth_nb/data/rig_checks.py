@@ -148,7 +148,7 @@ def _code_fault(shown: np.ndarray, told: np.ndarray) -> str:
     )
 
 
-# %% ../../nbs/20_data/rig_checks.ipynb #fa10f022
+# %% ../../nbs/20_data/rig_checks.ipynb #7545edee
 def _pooled(found: list[Matches]) -> Matches:
     """The places of several pairs as those of one."""
     at, disparity, rows = (
@@ -157,6 +157,7 @@ def _pooled(found: list[Matches]) -> Matches:
     return Matches(at, disparity, rows, max(one.grain for one in found))
 
 
+# %% ../../nbs/20_data/rig_checks.ipynb #1ea0f203
 def view_faults(
     pairs: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | None]],  # left, right (H,W,3); disparity (H,W) or None
 ) -> list[str]:

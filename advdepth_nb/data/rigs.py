@@ -243,7 +243,7 @@ def _read_own(record: Sample) -> dict:
     return fields | (rig_fields(calibration, fields["left"], gray) if calibration else {})
 
 
-# %% ../../nbs/20_data/rigs.ipynb #818851d4
+# %% ../../nbs/20_data/rigs.ipynb #0157b236
 def _check_factor(root: Path, records: Sequence[Sample], options: Mapping) -> None:
     """Refuse a factor that no file has a use for."""
     coded = [p for r in records if (p := r.where[2]) and p.suffix.lower() != ".pfm"]
@@ -253,6 +253,7 @@ def _check_factor(root: Path, records: Sequence[Sample], options: Mapping) -> No
         )
 
 
+# %% ../../nbs/20_data/rigs.ipynb #d56a036b
 def find_left_right(root: Path, options: Mapping) -> StereoSource | None:
     """One's own rig in folders `left` and `right`, `cam0` and `cam1`, and the like."""
     records, layouts = [], []
@@ -299,7 +300,7 @@ def find_in_one_folder(root: Path, options: Mapping) -> StereoSource | None:
     return source_of(layouts[0], root, records, _read_own)
 
 
-# %% ../../nbs/20_data/rigs.ipynb #8ace4aa6
+# %% ../../nbs/20_data/rigs.ipynb #26537f83
 def _hold_pairs(files: Sequence[Path]) -> bool:
     """Whether pictures hold a left and a right view side by side."""
     halves = []
@@ -315,6 +316,7 @@ def _hold_pairs(files: Sequence[Path]) -> bool:
     return is_pair(halves)
 
 
+# %% ../../nbs/20_data/rigs.ipynb #73bcc02d
 def find_side_by_side(root: Path, options: Mapping) -> StereoSource | None:
     """Pictures that hold the left view in their left half and the right one in their right half."""
     files = {base: [p for p in listed(base, "*") if p.suffix.lower() in PICTURES] for base in own_bases(root)}

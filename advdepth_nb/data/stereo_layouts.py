@@ -28,9 +28,9 @@ __all__ = [
     "StereoFrame",
     "StereoSource",
     "read_view",
-    "source_of",
-    "partner_of",
     "listed",
+    "partner_of",
+    "source_of",
     "missing_pass",
     "find_sintel",
     "find_sceneflow",
@@ -92,21 +92,19 @@ class StereoSource(Source):
         return StereoFrame(**fields, scene=sample.scene, name=sample.name, split=sample.split)
 
 
-# %% ../../nbs/20_data/stereo_layouts.ipynb #83831357
+# %% ../../nbs/20_data/stereo_layouts.ipynb #ef105b3c
 def read_view(path: Path) -> np.ndarray:
     """One view, `(H,W,3)` uint8; a gray picture counts as three equal channels, since many rigs are gray."""
     return read_rgb(path, gray=True)
 
 
-def source_of(layout: str, root: Path, records: Sequence[Sample], read: Callable[[Sample], dict]) -> StereoSource:
-    """A source whose layout says how many pairs have no disparity; every reader finds its file at `where[2]`."""
-    without = sum(record.where[2] is None for record in records)
-    if without:
-        share = "" if without == len(records) else f"{without} of {len(records)} "
-        layout += f", {share}without disparity"
-    return StereoSource(layout, root, tuple(records), read)
+def listed(folder: Path, *patterns: str) -> list[Path]:
+    """What a folder holds that fits one of the patterns, in order; nothing that is hidden, as `._NAME` of a Mac."""
+    found = {p for pattern in patterns for p in folder.glob(pattern)}
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
+# %% ../../nbs/20_data/stereo_layouts.ipynb #7954afe0
 def partner_of(path: Path, of: Path, what: str) -> Path:
     """`path`, which must exist because `of` does."""
     if not path.is_file():
@@ -116,10 +114,14 @@ def partner_of(path: Path, of: Path, what: str) -> Path:
     return path
 
 
-def listed(folder: Path, *patterns: str) -> list[Path]:
-    """What a folder holds that fits one of the patterns, in order; nothing that is hidden, as `._NAME` of a Mac."""
-    found = {p for pattern in patterns for p in folder.glob(pattern)}
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+# %% ../../nbs/20_data/stereo_layouts.ipynb #3969e318
+def source_of(layout: str, root: Path, records: Sequence[Sample], read: Callable[[Sample], dict]) -> StereoSource:
+    """A source whose layout says how many pairs have no disparity; every reader finds its file at `where[2]`."""
+    without = sum(record.where[2] is None for record in records)
+    if without:
+        share = "" if without == len(records) else f"{without} of {len(records)} "
+        layout += f", {share}without disparity"
+    return StereoSource(layout, root, tuple(records), read)
 
 
 # %% ../../nbs/20_data/stereo_layouts.ipynb #3b7624b5
@@ -133,7 +135,7 @@ def _read_sintel(record: Sample) -> dict:
     return fields
 
 
-# %% ../../nbs/20_data/stereo_layouts.ipynb #e0d5e6cb
+# %% ../../nbs/20_data/stereo_layouts.ipynb #beac2af8
 def missing_pass(folder: Path, render: str) -> FileNotFoundError:
     """What is wrong where the pass that was asked for, or none, is not there."""
     other = "clean" if render == "final" else "final"
@@ -143,6 +145,7 @@ def missing_pass(folder: Path, render: str) -> FileNotFoundError:
     )
 
 
+# %% ../../nbs/20_data/stereo_layouts.ipynb #d7dbadf0
 def find_sintel(root: Path, options: dict) -> StereoSource | None:
     """MPI Sintel's stereo set in one render pass."""
     base = root / "training" if (root / "training").is_dir() else root

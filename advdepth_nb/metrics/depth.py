@@ -223,7 +223,7 @@ def as_judged(
     return aligned(pred, depth, valid, protocol.alignment, protocol.clamp, inverse).clamp(low, high), depth, valid
 
 
-# %% ../../nbs/50_metrics/depth.ipynb #08dff825
+# %% ../../nbs/50_metrics/depth.ipynb #e6b5b038
 def score(
     pred: Tensor,  # (B,1,h,w) metres, at the network's resolution
     depth: Tensor,  # (B,1,H,W) metres, at the source's resolution; 0 = unknown
@@ -234,6 +234,7 @@ def score(
     return errors(*as_judged(pred, depth, protocol, inverse), protocol.strict, protocol.divisor)
 
 
+# %% ../../nbs/50_metrics/depth.ipynb #4ba48ea6
 def alignment_slope(pred: Tensor, depth: Tensor, protocol: Protocol, inverse: bool = False) -> Tensor:
     """The scale of a protocol's fit with a shift, `(B,)`; below 0 where predictions fall as the truth rises.
 
