@@ -229,11 +229,17 @@ class _Search:
                 yield Path(entry.path)
 
 
-# %% ../../nbs/00_core/files.ipynb #85a77d47
+# %% ../../nbs/00_core/files.ipynb #75f35a5e
 def walk(folder: Path | str) -> Iterator[Path]:
     """Every file below a folder, sorted, behind links too; TooManyFiles below a home folder or a whole disk."""
     told = os.environ.get(RAISED, "")
-    yield from _Search(folder, int(told) if told.isdigit() else MOST_FILES).files(folder)
+    try:
+        yield from _Search(folder, int(told) if told.isdigit() else MOST_FILES).files(folder)
+    except PermissionError as error:
+        raise ValueError(
+            f"{error.filename} may not be looked into; change its permissions, or give the folder of the data alone, "
+            f"not {folder}"
+        ) from error
 
 
 # %% ../../nbs/00_core/files.ipynb #1f78a129
