@@ -637,7 +637,7 @@ def write_protocols(scored: Any, reference: str, title: str, out: Path) -> tuple
     return beside, beside.with_suffix(".png")
 
 
-# %% ../../nbs/95_apps/cli.ipynb #fcf2fb47
+# %% ../../nbs/95_apps/cli.ipynb #2db48152
 Scored = Annotated[Path | None, typer.Argument(help="folder of a trained run (model.json, model.safetensors)")]
 Maps = Annotated[
     Path | None,
@@ -653,7 +653,7 @@ FlipTTA = Annotated[
 Unit = Annotated[
     float | None,
     typer.Option(
-        parser=parse_number, metavar="NUMBER",
+        parser=parse_number, metavar="<number>",
         help="predictions: metres of one unit, such as 1/256; default: 0.001 of .png, 1 of arrays; "
         "of disparity: f times b",
     ),

@@ -160,7 +160,7 @@ def frame_in_words(first: Mapping[str, Any]) -> str:
     return "; ".join([", ".join(told), *lists])
 
 
-# %% ../../nbs/95_apps/cli_data.ipynb #42fec014
+# %% ../../nbs/95_apps/cli_data.ipynb #f38f878b
 Kind = Annotated[str, typer.Option(help="depth, stereo or pairs; default: found out")]
 PairTask = Annotated[
     str, typer.Option("--task", help="pairs: colorize (a gray picture) or segment (classes of a photograph)")
@@ -170,7 +170,7 @@ Splits = Annotated[Path | None, typer.Option(help="labelled .mat: where splits.m
 Factor = Annotated[
     float | None,
     typer.Option(
-        parser=parse_number, metavar="NUMBER",
+        parser=parse_number, metavar="<number>",
         help="what one unit of whole numbers is worth: raw frames, metres of depth, such as 1/5000 (default 1/1000); "
         "stereo, pixels of disparity, such as 1/16 (default 1/256 of 16-bit PNGs)",
     ),
