@@ -358,8 +358,10 @@ def test_a_spoilt_rig_is_told(monkeypatch, capsys, tmp_path, real_data):
     assert f"{tmp_path / 'odd'}: of 1 pairs looked at, " in said and "are left and right exchanged?" in said
     _, said = info(tmp_path / "rig")
     assert "the disparities in the files are 0.06" in said and "--factor" in said
-    told, said = info(tmp_path / "rig", "--factor", 16)
+    told, said = info(tmp_path / "rig", "--factor", "1/16")
     assert "disparities divided by 16" in told and not said
+    before, said = info(tmp_path / "rig", "--factor", 16)  # as it was given before
+    assert before == told and "factor 16 is now 1/16, the pixels that one unit is worth" in said
 
 
 def segments(root, count=6):
@@ -459,7 +461,7 @@ def test_options_of_one_stereo_layout(monkeypatch, capsys, tmp_path):
         assert code == 0, error
     bright, dark = (PackedStereo(f"{render}.h5")[0]["left"].float() for render in ("final", "clean"))
     assert (bright // 2 - dark).abs().max() <= 1 and dark.mean() < 0.6 * bright.mean()
-    code, _, error = run(monkeypatch, capsys, "data", "pack", root, "-o", "x.h5", "--factor", 3)
+    code, _, error = run(monkeypatch, capsys, "data", "pack", root, "-o", "x.h5", "--factor", "1/3")
     assert code == 2 and "factor is no option of this layout" in error
     words = ("data", "pack", root, "-o", "x.h5", "--kind", "pairs")
     code, _, error = run(monkeypatch, capsys, *words, "--no-keep-ego-hood")
@@ -570,3 +572,45 @@ def test_what_has_no_valid_pixel_is_said_and_not_scored(monkeypatch, capsys, tmp
         code, told, error = run(monkeypatch, capsys, "evaluate", *scored, *words)
         assert code == 2 and "none of its 2 images has a valid pixel, so that nothing can be scored" in error
         assert "den (train)" in error and "DataFrame" not in told
+
+
+def no_memory(*_, **__):
+    """What torch says on a CPU, of four petabytes: it refuses them at once, and nothing is filled."""
+    return torch.empty(2**50)
+
+
+@pytest.mark.parametrize(
+    "words, within, smaller",
+    [
+        (["data", "info", "."], "apps.cli_data.open_any", "look at a file of smaller frames"),
+        (["data", "pack", ".", "-o", "x.h5"], "apps.cli_data.open_any", "give --size HxW, such as --size 240x320"),
+        (["train", "adv"], "study.plan.make_plan", "lower --set batch=N, or choose a smaller --scale"),
+        (["ablate", "table1"], "study.plan.make_plan", "lower --set batch=N or --jobs, or choose a smaller --scale"),
+        (["evaluate", "run", "--data", "x.h5"], "apps.cli.evaluate_run", "data pack --size HxW"),
+        (["evaluate", "--predictions", "p", "--data", "x.h5"], "apps.cli.evaluate_predictions", "--size HxW"),
+        (["report", "results/x"], "study.collect.collect", "give --data a file packed smaller"),
+        (["predict", ".", "-o", "out"], "apps.predict.load", "give smaller photographs"),
+    ],
+)
+def test_memory_that_torch_cannot_have_is_one_sentence(monkeypatch, capsys, tmp_path, words, within, smaller):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.png", photo())
+    monkeypatch.setattr(f"advdepth_nb.{within}", no_memory)
+    code, told, error = run(monkeypatch, capsys, *words)
+    assert (code, told) == (2, "") and error.count("\n") == 1
+    assert error.startswith("advdepth: not enough memory (4.5e+06 GB could not be had); end other programs, or ")
+    assert smaller in error
+
+
+@pytest.mark.parametrize("words", [["data", "info"], ["data", "pack", "-o", "x.h5"], ["predict", "-o", "out"]])
+def test_a_whole_disk_is_not_searched(monkeypatch, capsys, tmp_path, words):
+    monkeypatch.chdir(tmp_path)
+    for i in range(8):
+        write(tmp_path / f"home/photos/{i}.png", photo())
+    monkeypatch.setenv("ADVDEPTH_MOST_FILES", "8")
+    code, told, error = run(monkeypatch, capsys, *words, "home")
+    assert (code, told) == (2, "") and error.count("\n") == 1
+    assert "home holds more than 8 files and folders, which is no data set; give the folder of the data" in error
+    assert not (tmp_path / "x.h5").exists() and not (tmp_path / "out").exists()
+    monkeypatch.setenv("ADVDEPTH_MOST_FILES", "9")
+    assert "more than" not in run(monkeypatch, capsys, *words, "home")[2]

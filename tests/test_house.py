@@ -4,7 +4,10 @@ import ast
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -166,6 +169,87 @@ def test_only_what_cannot_be_broken_may_be_long(kind, text, wrong):
     from nbformat.v4 import new_code_cell, new_markdown_cell
 
     assert len(long_lines({"code": new_code_cell, "markdown": new_markdown_cell}[kind](text))) == wrong
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An exported cell that defines something, and whether the code cell behind it asserts anything."""
+
+    module: str  # losses/gan
+    functions: tuple[str, ...]
+    classes: tuple[str, ...]
+    lines: int
+    asserted: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.module}: {', '.join((*self.classes, *self.functions))}"
+
+
+EXPORTED = re.compile(r"#\|\s*export\b")
+ASSERTING = re.compile(r"\bassert\b|\braises\(|\brefused\(")
+
+
+def definitions(source: str, module: str, behind: str) -> Cell | None:
+    """The cell of this source, if it is exported and defines something; `behind` is the code cell after it."""
+    if not EXPORTED.match(source):
+        return None
+    body = ast.parse(source).body
+    functions = tuple(node.name for node in body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+    classes = tuple(node.name for node in body if isinstance(node, ast.ClassDef))
+    asserted = not EXPORTED.match(behind) and ASSERTING.search(behind) is not None
+    cell = Cell(module, functions, classes, len(source.rstrip().splitlines()), asserted)
+    return cell if functions or classes else None
+
+
+@lru_cache(1)
+def cells() -> list[Cell]:
+    """Of all notebooks that export a module."""
+    import nbformat
+
+    found = []
+    for path in [p for p in ROOT.glob("nbs/[0-9]*/*.ipynb") if ".ipynb_checkpoints" not in p.parts]:
+        module = f"{path.parent.name[3:]}/{path.stem}"
+        code = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+        found += [definitions(source, module, behind) for source, behind in zip(code, [*code[1:], ""])]
+    return [cell for cell in found if cell]
+
+
+def test_cells_that_define_functions_are_short():
+    lines = {cell.name: cell.lines for cell in cells() if cell.functions and not cell.classes}
+    assert len(lines) > 700 and median(lines.values()) <= 15
+    long = {name for name, count in lines.items() if count > 60}
+    assert not long - {"study/plan: make_plan, _declared_rows, _check_seeds"}
+
+
+def test_classes_are_short():
+    long = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and node.end_lineno - node.lineno >= 100:
+                long.add(f"{name_of(path)}.{node.name}")
+    assert not long - {"systems.stereo.StereoSystem", "systems.translation.TranslationSystem"}
+
+
+def test_definitions_are_followed_by_their_assertions():
+    bare = [cell.name for cell in cells() if not cell.asserted]
+    assert len(bare) <= 0.025 * len(cells()), bare
+
+
+@pytest.mark.parametrize(
+    "source, behind, seen",
+    [
+        ("#| export\ndef f():\n    pass", "assert f() is None", (("f",), (), 3, True)),
+        ("#| export\nX = 1\ndef f(): ...\nclass C:\n    def g(self): ...\n", "print(f())", (("f",), ("C",), 5, False)),
+        ("#| export\ndef f(): ...", "#| export\ndef g():\n    assert True", (("f",), (), 2, False)),
+        ("#| export\nasync def f(): ...", "refused(lambda: f(1), 'no')", (("f",), (), 2, True)),
+        ("#| export\nimport re", "assert re", None),
+        ("def f(): ...", "assert f", None),
+    ],
+)
+def test_what_a_cell_defines_is_seen(source, behind, seen):
+    cell = definitions(source, "a/b", behind)
+    assert (cell and (cell.functions, cell.classes, cell.lines, cell.asserted)) == seen
 
 
 def test_nothing_here_names_a_machine():

@@ -177,8 +177,10 @@ def test_folders_that_hold_nothing_or_too_much(tmp_path):
 
 
 def test_options_that_do_not_apply(tmp_path):
-    refused(lambda: open_stereo(rig(tmp_path / "a"), factor=3), "factor is no option")
-    refused(lambda: open_stereo(sintel(tmp_path / "b"), factor=0), "factor must be above 0")
+    refused(lambda: open_stereo(rig(tmp_path / "a"), factor=1 / 3), "factor is no option")
+    root = sintel(tmp_path / "b")
+    for wrong in (0, float("nan"), float("inf")):
+        refused(lambda: open_stereo(root, factor=wrong), "factor must be the pixels", "at most 1")  # noqa: B023
     shutil.rmtree(tmp_path / "b/training/clean_left")
     refused(lambda: open_stereo(tmp_path / "b", render="clean"), "clean_left does not exist", kind=FileNotFoundError)
 
@@ -235,7 +237,7 @@ def test_disparities_that_are_not_read_are_told(tmp_path):
     assert (open_stereo(root)[1].disparity == 0).mean() > 0.2  # -1 is unknown
     np.save(root / "disparity/1.npy", (16 * disparity()).astype(np.int16))
     refused(lambda: open_stereo(root)[1], "whole numbers (int16)", "--factor")
-    assert np.abs(open_stereo(root, factor=16)[1].disparity - disparity()).max() <= 1 / 16
+    assert np.abs(open_stereo(root, factor=1 / 16)[1].disparity - disparity()).max() <= 1 / 16
     np.savez(root / "disparity/1.npz", a=1)
     (root / "disparity/1.npy").unlink()
     refused(lambda: open_stereo(root)[1], "1.npz holds int64 of shape ()")

@@ -24,6 +24,7 @@ __all__ = [
     "Code",
     "Json",
     "parse_settings",
+    "parse_number",
     "remarks",
     "plain",
     "write_document",
@@ -55,6 +56,16 @@ def parse_settings(settings: list[str] | None) -> dict[str, str]:
         if "=" not in text:
             raise ValueError(f"--set {text} is not name=value, for example --set lr=3e-4")
     return dict(text.split("=", 1) for text in settings or [])
+
+
+# %% ../../nbs/95_apps/cli_options.ipynb #61ce7ed1
+def parse_number(text: str) -> float:
+    """`"0.001"` or `"1/5000"` as a number; a usage error, which names its option, for what is none."""
+    above, stroke, below = text.partition("/")
+    try:
+        return float(above) / float(below) if stroke else float(text)
+    except (ValueError, ZeroDivisionError):
+        raise typer.BadParameter(f"{text!r} is no number, such as 0.001 or 1/256") from None
 
 
 # %% ../../nbs/95_apps/cli_options.ipynb #111dcdd9

@@ -218,7 +218,7 @@ def lab_from_network(
     return (255 * lab_to_rgb(lab)).round().byte()
 
 
-# %% ../../nbs/00_core/colors.ipynb #0b6a65a1
+# %% ../../nbs/00_core/colors.ipynb #86f5f84f
 UNKNOWN = "0.75"  # of pixels without a value, in every map
 
 
@@ -232,6 +232,7 @@ def disparity_colors() -> Colormap:
     return matplotlib.colormaps["magma"].with_extremes(bad=UNKNOWN)
 
 
+# %% ../../nbs/00_core/colors.ipynb #6006bb56
 def difference_colors() -> Colormap:
     """Blue below 0, white at 0, red above, unknown (masked) gray; for limits that are symmetric around 0."""
     return matplotlib.colormaps["RdBu_r"].with_extremes(bad=UNKNOWN)

@@ -19,6 +19,7 @@ __all__ = [
     "current_task",
     "current_row",
     "current_column",
+    "current_factor",
     "warn_if_renamed",
     "current_settings",
 ]
@@ -58,7 +59,7 @@ def current_fields(
     return {name if name in own else renamed.get(name, name): value for name, value in settings.items()}
 
 
-# %% ../../nbs/00_core/former_names.ipynb #2cf2f831
+# %% ../../nbs/00_core/former_names.ipynb #1ce60a96
 TASKS = {"colour": "colorize"}
 NETWORKS = {"grey": "grayscale_copy", "commonest": "majority_class"}
 
@@ -68,6 +69,7 @@ def current_task(task: str) -> str:
     return TASKS.get(task, task)
 
 
+# %% ../../nbs/00_core/former_names.ipynb #2b7b7d55
 _ABLATION = {
     "both": "l1_cgan",
     "adversary_only": "cgan",
@@ -98,6 +100,16 @@ def current_column(name: str) -> str:
     if name == "share" or name.startswith("share/"):
         return "grad_fraction" + name.removeprefix("share")
     return name
+
+
+# %% ../../nbs/00_core/former_names.ipynb #23b9aadd
+def current_factor(factor: float) -> float:
+    """Pixels of disparity that one unit is worth; a number above 1 was their inverse before, which is warned of."""
+    if factor <= 1:
+        return factor
+    told = f"factor {factor:g} is now 1/{factor:g}, the pixels that one unit is worth"
+    warnings.warn(f"{told}; the former way goes with the next release", FutureWarning, 3)
+    return 1 / factor
 
 
 # %% ../../nbs/00_core/former_names.ipynb #a3cd87b8

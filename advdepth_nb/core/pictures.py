@@ -25,8 +25,8 @@ __all__ = [
     "MARK",
     "reads_heic",
     "open_picture",
-    "picture_size",
     "turn_noted",
+    "picture_size",
     "is_8_bit",
     "check_8_bit",
     "read_rgb",
@@ -96,18 +96,25 @@ def open_picture(
         return ImageOps.exif_transpose(picture) if turned else picture
 
 
-# %% ../../nbs/00_core/pictures.ipynb #e428ba56
-def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) in pixels, not turned, from the header alone."""
-    with _readable(path, str(path)), _opened(path) as picture:
-        return picture.height, picture.width
+# %% ../../nbs/00_core/pictures.ipynb #2fc3b053
+def _turn(picture: Image.Image) -> int:
+    """What the camera noted of how it was held: 0 or 1 upright, 5 to 8 on its side."""
+    return picture.getexif().get(0x0112, 1)
 
 
 def turn_noted(path: Path | str) -> bool:
     """Whether the camera noted that the picture must be turned or mirrored to stand upright."""
     path = Path(path)
     with _readable(path, str(path)), _opened(path) as picture:
-        return picture.getexif().get(0x0112, 1) not in (0, 1)
+        return _turn(picture) not in (0, 1)
+
+
+# %% ../../nbs/00_core/pictures.ipynb #98dc029e
+def picture_size(path: Path, turned: bool = False) -> tuple[int, int]:
+    """(height, width) in pixels, from the header alone; `turned`: as it is when it stands upright."""
+    with _readable(path, str(path)), _opened(path) as picture:
+        on_its_side = turned and _turn(picture) in (5, 6, 7, 8)
+        return (picture.width, picture.height) if on_its_side else (picture.height, picture.width)
 
 
 # %% ../../nbs/00_core/pictures.ipynb #0a532bdc
@@ -144,7 +151,7 @@ def read_rgb(path: Path | str, where: str = "", gray: bool = False) -> np.ndarra
     return np.asarray(picture)
 
 
-# %% ../../nbs/00_core/pictures.ipynb #96810883
+# %% ../../nbs/00_core/pictures.ipynb #26eb5047
 def _pgm_codes(path: Path, where: str) -> np.ndarray:
     data = path.read_bytes()
     header = re.match(rb"P5\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s+(?:#[^\n]*\n\s*)*(\d+)\s", data)
@@ -158,6 +165,7 @@ def _pgm_codes(path: Path, where: str) -> np.ndarray:
     return pixels.astype(kind.newbyteorder("="))
 
 
+# %% ../../nbs/00_core/pictures.ipynb #875d1a5c
 def _codes(path: Path, where: str, at: str) -> np.ndarray:
     if path.suffix.lower() == ".pgm" and path.is_file():
         return _pgm_codes(path, at)
@@ -194,7 +202,7 @@ def read_codes(
     return codes
 
 
-# %% ../../nbs/00_core/pictures.ipynb #bcc7cfdb
+# %% ../../nbs/00_core/pictures.ipynb #868fcd88
 MARK = "advdepth_nb"
 
 
@@ -205,6 +213,7 @@ def save_picture(pixels: np.ndarray, path: Path | str) -> Path:
     return write_atomically(path, lambda p: Image.fromarray(pixels).save(p, format="PNG", pnginfo=mark))
 
 
+# %% ../../nbs/00_core/pictures.ipynb #c5f059e9
 def picture_mode(path: Path) -> str:
     """Pillow's name for the kind of its pixels, from the header alone; empty of what is no picture."""
     try:
@@ -214,6 +223,7 @@ def picture_mode(path: Path) -> str:
         return ""
 
 
+# %% ../../nbs/00_core/pictures.ipynb #4f9cacbb
 def not_a_photograph(path: Path) -> str:
     """Why a picture file is none that a network should be shown, from its header alone; empty if it may be one."""
     try:

@@ -177,7 +177,7 @@ def eight_bit(
     return pictures
 
 
-# %% ../../nbs/20_data/augment.ipynb #42eb5c74
+# %% ../../nbs/20_data/augment.ipynb #5f802b4a
 def resize_depth(
     depth: Tensor,  # (B,1,H,W) metres
     size: tuple[int, int],
@@ -193,6 +193,7 @@ def resize_depth(
     return TF.resize(depth, list(size), interpolation=mode, antialias=how == "bicubic")
 
 
+# %% ../../nbs/20_data/augment.ipynb #132bcc1e
 def resize_image(
     image: Tensor,  # (B,3,H,W) uint8
     size: tuple[int, int],

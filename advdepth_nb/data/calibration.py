@@ -54,7 +54,7 @@ class Rig:
             )
 
 
-# %% ../../nbs/20_data/calibration.ipynb #a68629b6
+# %% ../../nbs/20_data/calibration.ipynb #f1265885
 def _text_of(path: Path) -> str:
     """The text of a file in whatever encoding; Latin-1 takes every byte."""
     data = path.read_bytes()
@@ -67,6 +67,17 @@ def _text_of(path: Path) -> str:
     return data.decode("latin-1")
 
 
+# %% ../../nbs/20_data/calibration.ipynb #f3ec5063
+def _flat(told: Mapping[Any, Any]) -> dict[str, Any]:
+    """All keys at any depth, the outermost of one name first."""
+    found = {str(key).lower(): value for key, value in told.items()}
+    for value in told.values():
+        if isinstance(value, Mapping) and "data" not in value:  # of a matrix only its name matters
+            found = _flat(value) | found
+    return found
+
+
+# %% ../../nbs/20_data/calibration.ipynb #dad2cfb3
 def _keys_of(path: Path) -> dict[str, Any]:
     """What a calibration file says, its keys in small letters, those inside another as well as those outside."""
     text, kind = _text_of(path), path.suffix.lower()
@@ -82,16 +93,7 @@ def _keys_of(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _flat(told: Mapping[Any, Any]) -> dict[str, Any]:
-    """All keys at any depth, the outermost of one name first."""
-    found = {str(key).lower(): value for key, value in told.items()}
-    for value in told.values():
-        if isinstance(value, Mapping) and "data" not in value:  # of a matrix only its name matters
-            found = _flat(value) | found
-    return found
-
-
-# %% ../../nbs/20_data/calibration.ipynb #4672ac48
+# %% ../../nbs/20_data/calibration.ipynb #20faeef7
 def _numbers(value: Any) -> list[float]:
     """All numbers of a matrix, whichever way it is written, row by row."""
     if isinstance(value, Mapping):
@@ -103,6 +105,7 @@ def _numbers(value: Any) -> list[float]:
     return [] if value is None else [float(value)]
 
 
+# %% ../../nbs/20_data/calibration.ipynb #d556e812
 def _metres(value: float) -> float:
     """A baseline whose unit is not told, in metres."""
     if 1 <= value < 20:
@@ -125,10 +128,7 @@ def _middlebury(keys: Mapping[str, Any]) -> Rig | None:
     return Rig(left[0], baseline / 1000, doffs, int(float(keys["width"])) if "width" in keys else None)
 
 
-# %% ../../nbs/20_data/calibration.ipynb #404eb8e6
-_KITTI_PAIRS = (("p_rect_02", "p_rect_03"), ("p2", "p3"), ("p_rect_00", "p_rect_01"), ("p0", "p1"))
-
-
+# %% ../../nbs/20_data/calibration.ipynb #56a47616
 def _of_matrices(left: Sequence[float], right: Sequence[float]) -> tuple[float, float, float]:
     """Focal length, baseline in the matrices' unit, doffs, of two rectified projection matrices of 12 numbers."""
     if min(len(left), len(right)) < 4:
@@ -137,6 +137,10 @@ def _of_matrices(left: Sequence[float], right: Sequence[float]) -> tuple[float, 
     if baseline < 0:
         raise ValueError(f"its right camera stands {-baseline:g} to the left of the left one; exchange the two")
     return left[0], baseline, right[2] - left[2]
+
+
+# %% ../../nbs/20_data/calibration.ipynb #4dd347ee
+_KITTI_PAIRS = (("p_rect_02", "p_rect_03"), ("p2", "p3"), ("p_rect_00", "p_rect_01"), ("p0", "p1"))
 
 
 def _kitti(keys: Mapping[str, Any], gray: bool) -> Rig | None:
@@ -202,16 +206,19 @@ def read_calibration(
     return rig
 
 
-# %% ../../nbs/20_data/calibration.ipynb #c4afef6d
+# %% ../../nbs/20_data/calibration.ipynb #79ea8acb
 _STEMS = ("calib", "calibration", "calib_cam_to_cam", "stereo", "rig", "extrinsics", "camera", "camera_info", "right")
 _READ = (".yaml", ".yml", ".json")  # and .txt, where the name says calibration
-_UNREAD = (".xml", ".npz", ".npy", ".mat", ".pkl", ".conf", ".ini", ".toml", ".csv")
 
 
 def _may_be_one(path: Path) -> bool:
     """Whether a file is a calibration, by its name."""
     stem, kind = path.stem.lower(), path.suffix.lower()
     return stem in _STEMS and (kind in _READ or (kind == ".txt" and stem.startswith("calib")))
+
+
+# %% ../../nbs/20_data/calibration.ipynb #9c3ed9a3
+_UNREAD = (".xml", ".npz", ".npy", ".mat", ".pkl", ".conf", ".ini", ".toml", ".csv")
 
 
 def find_calibration(folders: Iterable[Path]) -> tuple[Path | None, list[Path]]:

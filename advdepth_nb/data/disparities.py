@@ -27,10 +27,8 @@ __all__ = [
     "cross_check",
 ]
 
-# %% ../../nbs/20_data/disparities.ipynb #f876b8a4
-UNKNOWN = -1  # what many programs write where no disparity is known
 
-
+# %% ../../nbs/20_data/disparities.ipynb #6c407b3e
 def _negative(disparity: np.ndarray, where: str) -> ValueError:
     """What is wrong with a map that has negative disparities."""
     negative = disparity[disparity < 0]
@@ -40,6 +38,10 @@ def _negative(disparity: np.ndarray, where: str) -> ValueError:
     return ValueError(
         f"{told}, but positive pixels are expected (x_right = x_left - d); negate it, or exchange left and right"
     )
+
+
+# %% ../../nbs/20_data/disparities.ipynb #b3aa9bcb
+UNKNOWN = -1  # what many programs write where no disparity is known
 
 
 def known_disparity(
@@ -100,10 +102,7 @@ def read_pfm(path: Path) -> np.ndarray:
     return values.reshape(height, width)[::-1].astype(np.float32)
 
 
-# %% ../../nbs/20_data/disparities.ipynb #173eb5a7
-DISPARITY_FILES = (".pfm", ".npy", ".npz", ".tif", ".tiff", ".png")  # in the order in which they are looked for
-
-
+# %% ../../nbs/20_data/disparities.ipynb #409afe50
 def _array_of(path: Path) -> np.ndarray:
     """The one array of an .npy or .npz file."""
     try:
@@ -118,6 +117,10 @@ def _array_of(path: Path) -> np.ndarray:
         if len(names) != 1:
             raise ValueError(f"{path} holds {', '.join(found.files) or 'nothing'}; name one of them disparity")
         return found[names[0]]
+
+
+# %% ../../nbs/20_data/disparities.ipynb #56c05eab
+DISPARITY_FILES = (".pfm", ".npy", ".npz", ".tif", ".tiff", ".png")  # in the order in which they are looked for
 
 
 def _values_of(path: Path) -> np.ndarray:
@@ -139,10 +142,10 @@ def _values_of(path: Path) -> np.ndarray:
     return values
 
 
-# %% ../../nbs/20_data/disparities.ipynb #7c5b24b0
+# %% ../../nbs/20_data/disparities.ipynb #afe3bbbe
 def read_disparity(
     path: Path,
-    factor: float | None = None,  # what whole numbers must be divided by; None: 256 in a 16-bit PNG
+    factor: float | None = None,  # pixels that one unit of whole numbers is worth; None: 1/256 in a 16-bit PNG
 ) -> np.ndarray:
     """The disparities of a file, `(H,W)` float32 pixels, as they stand there."""
     values = _values_of(path)
@@ -153,10 +156,10 @@ def read_disparity(
     unknown = values == UNKNOWN if values.dtype.kind == "i" else np.zeros(values.shape, bool)
     if factor is None and not (path.suffix.lower() == ".png" and values.dtype == np.uint16):
         raise ValueError(
-            f"{path} holds whole numbers ({values.dtype}); say what they must be divided by: data pack --factor N, 1 "
-            "for pixels, 16 for those of OpenCV's matchers, 256 for KITTI's code"
+            f"{path} holds whole numbers ({values.dtype}); say how many pixels one unit is: data pack --factor N, 1 "
+            "for pixels, 1/16 for those of OpenCV's matchers, 1/256 for KITTI's code"
         )
-    return np.where(unknown, 0, values).astype(np.float32) / (factor or KITTI_FACTOR)
+    return np.where(unknown, 0, values).astype(np.float32) / np.float32(1 / factor if factor else KITTI_FACTOR)
 
 
 # %% ../../nbs/20_data/disparities.ipynb #c6675103

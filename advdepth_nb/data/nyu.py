@@ -117,7 +117,7 @@ def metres_of_16_bits(path: Path, where: str = "", factor: float = 0.001) -> np.
     return np.where(codes == SATURATED, 0, codes).astype(np.float32) / np.float32(1 / factor)
 
 
-# %% ../../nbs/20_data/nyu.ipynb #807a8d1c
+# %% ../../nbs/20_data/nyu.ipynb #835ef9d5
 OFFICIAL_TEST = 654  # images of the official test split of NYU Depth v2
 
 
@@ -128,6 +128,7 @@ def _warn_unless_official(records: Sequence[Sample], where: Path) -> None:
         warnings.warn(message, stacklevel=4)
 
 
+# %% ../../nbs/20_data/nyu.ipynb #8792ec3c
 def _read_hu(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float]:
     (image, depth, role), line = record.where, record.listed
     if role == "train":
@@ -170,7 +171,7 @@ def _open_hu(listings: Sequence[Path], root: Path) -> DepthSource:
     return DepthSource("Hu et al.'s csv (8-bit training depth, 16-bit test depth)", root, tuple(records), _read_hu)
 
 
-# %% ../../nbs/20_data/nyu.ipynb #103f035b
+# %% ../../nbs/20_data/nyu.ipynb #15384956
 def _field(file: h5py.File, name: str) -> h5py.Dataset:
     if name not in file:
         raise ValueError(f"{file.filename} has no field {name!r}; it has {', '.join(sorted(file)) or 'none'}")
@@ -183,6 +184,7 @@ def _field(file: h5py.File, name: str) -> h5py.Dataset:
     return file[name]
 
 
+# %% ../../nbs/20_data/nyu.ipynb #419d8615
 def _scene_name(file: h5py.File, reference: h5py.Reference) -> str:
     """The scene that a reference of the field `scenes` leads to, which is kept as the numbers of its letters."""
     wrong = ValueError(f"{file.filename}: the field 'scenes' does not lead to names; copy it again")
@@ -194,6 +196,7 @@ def _scene_name(file: h5py.File, reference: h5py.Reference) -> str:
     return "".join(map(chr, letters[()].ravel()))
 
 
+# %% ../../nbs/20_data/nyu.ipynb #8c02b93b
 def _read_mat(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float]:
     path, index, field = record.where
     with open_hdf5(path) as file:  # axes reversed: (3,W,H) and (W,H)
@@ -271,7 +274,7 @@ def _open_frames_h5(root: Path) -> DepthSource:
     return DepthSource("Ma and Karaman's .h5 per frame (float metres)", root, tuple(records), _read_frame_h5)
 
 
-# %% ../../nbs/20_data/nyu.ipynb #8fa7d592
+# %% ../../nbs/20_data/nyu.ipynb #e258c8f5
 _COLOR_WORD, _DEPTH_WORD = r"(?:rgb|colou?rs?|images?)", r"(?:sync_depth|depths?)"
 _COLOR = re.compile(rf"(?:{_COLOR_WORD}|r)[_-](?P<a>.+)|(?P<b>.+)[._-]{_COLOR_WORD}", re.I)
 _DEPTH = re.compile(rf"(?:{_DEPTH_WORD}|d)[_-](?P<a>.+)|(?P<b>.+)[._-]{_DEPTH_WORD}", re.I)
@@ -285,6 +288,7 @@ def _frame_of(file: Path, name: re.Pattern, folder: re.Pattern) -> tuple[Path, s
     return (file.parent.parent, file.stem) if folder.fullmatch(file.parent.name) else None
 
 
+# %% ../../nbs/20_data/nyu.ipynb #e36e4976
 def _by_frame(files: Iterable[Path], kind: str) -> dict[tuple[Path, str], list[Path]]:
     """The pictures ("color") or the depth maps ("depth") among the files, by folder and number of the frame."""
     patterns, suffixes = {
@@ -298,6 +302,7 @@ def _by_frame(files: Iterable[Path], kind: str) -> dict[tuple[Path, str], list[P
     return found
 
 
+# %% ../../nbs/20_data/nyu.ipynb #f6703bf5
 def _one_each(found: dict[tuple[Path, str], list[Path]], what: str) -> dict[tuple[Path, str], Path]:
     """The only file of each folder and number; two are refused, since either might be the right one."""
     for files in found.values():
@@ -306,7 +311,7 @@ def _one_each(found: dict[tuple[Path, str], list[Path]], what: str) -> dict[tupl
     return {key: file for key, (file,) in found.items()}
 
 
-# %% ../../nbs/20_data/nyu.ipynb #ee3ca37f
+# %% ../../nbs/20_data/nyu.ipynb #39eca462
 def _without_extra_depth(colors: dict[tuple[Path, str], Path], depths: dict[tuple[Path, str], Path]) -> dict:
     """The depth maps in folders that have pictures; a warning counts the others."""
     folders = {folder for folder, _ in colors}
@@ -318,6 +323,7 @@ def _without_extra_depth(colors: dict[tuple[Path, str], Path], depths: dict[tupl
     return depths
 
 
+# %% ../../nbs/20_data/nyu.ipynb #9081af07
 def _read_raw(record: Sample) -> tuple[np.ndarray, np.ndarray, float, float]:
     image, depth, factor = record.where
     return read_rgb(image), metres_of_16_bits(depth, factor=factor), factor, NYU_CAP

@@ -183,7 +183,7 @@ def progress_bar(items: Iterable, what: str, shown: bool, unit: str = "image") -
     return tqdm(items, desc=what, unit=unit, disable=not shown)
 
 
-# %% ../../nbs/20_data/packed.ipynb #bc627500
+# %% ../../nbs/20_data/packed.ipynb #fdef6534
 _TYPES: dict[str, tuple[type, ...]] = {  # of attributes
     "layout": (str,), "division": (str,), "scenes_known": (int, np.bool_, np.integer),
     "unknown": (float, np.floating),
@@ -199,6 +199,7 @@ def attribute(owner: h5py.Group, where: str, name: str) -> Any:
     return value
 
 
+# %% ../../nbs/20_data/packed.ipynb #f7ad48f1
 def names_of(group: h5py.Group) -> list[tuple[str, str]]:
     """Scene and image of every frame of a split; `ValueError` if what is there is no text."""
     try:
@@ -208,7 +209,7 @@ def names_of(group: h5py.Group) -> list[tuple[str, str]]:
         raise ValueError(f"{where} has names that are no text ({error}); pack its data set again") from error
 
 
-# %% ../../nbs/20_data/packed.ipynb #d6ee5e1a
+# %% ../../nbs/20_data/packed.ipynb #0bdc2334
 def _expected(name: str, field: h5py.Dataset, count: int, size: tuple[int, ...]) -> str:
     """What an array of a split should be, in words; "" if it is."""
     if name in ("scene", "image"):
@@ -224,6 +225,7 @@ def _expected(name: str, field: h5py.Dataset, count: int, size: tuple[int, ...])
     return "" if written else "what it claims, and not an array that was never written,"
 
 
+# %% ../../nbs/20_data/packed.ipynb #b01f79a7
 def _check_arrays(group: h5py.Group, where: str) -> None:
     """`ValueError` if an array of a split cannot be what `write_split` writes."""
     fields = {name: group[name] for name in group if isinstance(group[name], h5py.Dataset)}

@@ -54,7 +54,16 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/20_data/pairs.ipynb #f54d8faa
+# %% ../../nbs/20_data/pairs.ipynb #108f5fc1
+def _gray_palette(picture: Image.Image, whole: bool) -> bool:
+    """Whether its palette is gray: all of it, or the entries that this picture uses."""
+    entries = np.array(picture.getpalette("RGB")).reshape(-1, 3)
+    if not whole:
+        entries = entries[np.unique(np.asarray(picture)[..., :1] if picture.mode == "PA" else np.asarray(picture))]
+    return bool((entries == entries[:, :1]).all())
+
+
+# %% ../../nbs/20_data/pairs.ipynb #30476297
 def read_picture(
     path: Path,
     indices: bool = False,  # of a file with a colored palette: the numbers in it, not the colors they stand for
@@ -68,14 +77,6 @@ def read_picture(
         mode = "L"
     wanted = "L" if mode in ("1", "L", "LA") else "P" if indices and mode == "P" else "RGB"
     return np.array(picture if picture.mode == wanted else picture.convert(wanted))  # writable, as torch wants it
-
-
-def _gray_palette(picture: Image.Image, whole: bool) -> bool:
-    """Whether its palette is gray: all of it, or the entries that this picture uses."""
-    entries = np.array(picture.getpalette("RGB")).reshape(-1, 3)
-    if not whole:
-        entries = entries[np.unique(np.asarray(picture)[..., :1] if picture.mode == "PA" else np.asarray(picture))]
-    return bool((entries == entries[:, :1]).all())
 
 
 # %% ../../nbs/20_data/pairs.ipynb #21f01f87
@@ -177,7 +178,7 @@ class PairSource(Source):
         return Pair(given, target, labels, sample.scene, sample.name, sample.split)
 
 
-# %% ../../nbs/20_data/pairs.ipynb #40504542
+# %% ../../nbs/20_data/pairs.ipynb #90544201
 def _pictures(folder: Path) -> dict[str, Path]:
     """The pictures of one folder by the stem of their name."""
     found: dict[str, Path] = {}
@@ -189,6 +190,7 @@ def _pictures(folder: Path) -> dict[str, Path]:
     return found
 
 
+# %% ../../nbs/20_data/pairs.ipynb #05b17e63
 def _partners(first: Path, second: Path) -> list[tuple[str, Path, Path]]:
     """Name and both files of each pair in two folders."""
     for folder in (first, second):
@@ -212,7 +214,7 @@ def _any_case(root: Path, name: str) -> Path:
     return root
 
 
-# %% ../../nbs/20_data/pairs.ipynb #8b215632
+# %% ../../nbs/20_data/pairs.ipynb #d240768d
 def _two_folders(root: Path, first: str, second: str) -> list[tuple[str | None, str, Path, Path]]:
     """Split, name and both files of each pair; no split where the folders name none."""
     for form in ("{part}/{side}", "{side}/{part}", "{part}{side}"):
@@ -229,6 +231,7 @@ def _two_folders(root: Path, first: str, second: str) -> list[tuple[str | None, 
     return [(None, *found) for found in _partners(_any_case(root, first), _any_case(root, second))]
 
 
+# %% ../../nbs/20_data/pairs.ipynb #14700803
 def _has(root: Path, *sides: str) -> bool:
     """Whether one of these folders lies in `root`, or below train/, test/ or val/."""
     below = [f"{part}{between}{side}" for part in SPLIT_NAMES for side in sides for between in ("/", "")]
@@ -310,7 +313,7 @@ def _to_classes(record: Sample, part, given: int, wanted: int, palette: Palette,
     return photo if photo.ndim == 3 else np.repeat(photo[..., None], 3, 2), labels
 
 
-# %% ../../nbs/20_data/pairs.ipynb #f0d67a9e
+# %% ../../nbs/20_data/pairs.ipynb #0d3c739c
 def read_mask(
     path: Path,
 ) -> np.ndarray:  # (H,W) uint8
@@ -324,6 +327,7 @@ def read_mask(
     return picture
 
 
+# %% ../../nbs/20_data/pairs.ipynb #150e8cda
 def _mask(record: Sample, side: int) -> np.ndarray:
     return read_picture(record.where[0]) if side == 0 else read_mask(record.where[1])
 
@@ -387,12 +391,13 @@ def _classes_of(
     return (palette or found), not numbers
 
 
-# %% ../../nbs/20_data/pairs.ipynb #443562b6
+# %% ../../nbs/20_data/pairs.ipynb #b32d0d80
 def _check_task(task: str) -> None:
     if task not in TASKS:
         raise ValueError(f"task must be 'colorize' or 'segment', not {task!r}")
 
 
+# %% ../../nbs/20_data/pairs.ipynb #5c3f9900
 def _find_layout(root: Path, task: str) -> str:
     """The layout's name, from the folders and the shapes of the pictures."""
     found = [name for name, sides in {"folders": "AB", "masks": ("images", "masks")}.items() if _has(root, *sides)]
@@ -490,7 +495,7 @@ def open_pairs(
     return _source(root, task, layout, records, division, palette)
 
 
-# %% ../../nbs/20_data/pairs.ipynb #24a9368a
+# %% ../../nbs/20_data/pairs.ipynb #8da571e2
 PAIRS_FORMAT = "advdepth_nb packed pairs 1"
 FITS = ("stretch", "crop")
 
@@ -501,6 +506,7 @@ def _tile(picture: np.ndarray, tiles: int, row: int, column: int) -> np.ndarray:
     return picture[rows, width * column // tiles : width * (column + 1) // tiles]
 
 
+# %% ../../nbs/20_data/pairs.ipynb #6412f037
 def _fitted(picture: np.ndarray, size: tuple[int, int] | None, fit: str, labels: bool = False) -> np.ndarray:
     """Resized to `size`, after a cut to its shape around the center if `fit` is "crop"."""
     if size is None or picture.shape[:2] == size:
@@ -515,7 +521,7 @@ def _fitted(picture: np.ndarray, size: tuple[int, int] | None, fit: str, labels:
     return np.asarray(Image.fromarray(picture).resize((width, height), kind, box=box))
 
 
-# %% ../../nbs/20_data/pairs.ipynb #1fe1bfd5
+# %% ../../nbs/20_data/pairs.ipynb #25896c0d
 def _pieces(source: PairSource, indices: Iterable[int], size, tiles: int, fit: str) -> Iterable[Pair]:
     """The pairs, cut and resized; a tile's scene is the picture it was cut from."""
     for i in indices:
@@ -526,6 +532,7 @@ def _pieces(source: PairSource, indices: Iterable[int], size, tiles: int, fit: s
             yield replace(pair, **cut, name=pair.name if tiles == 1 else f"{pair.name}/{row}-{column}")
 
 
+# %% ../../nbs/20_data/pairs.ipynb #bc5bbdd9
 def _fields(pairs: Iterable[Pair]) -> Iterator[Packed]:
     """The pairs as they are written."""
     for pair in pairs:

@@ -16,7 +16,7 @@ from torch import Tensor
 # %% auto #0
 __all__ = ["Matches", "match_views", "view_faults", "is_pair"]
 
-# %% ../../nbs/20_data/rig_checks.ipynb #2f6f4427
+# %% ../../nbs/20_data/rig_checks.ipynb #85f03065
 _WINDOW, _GRID, _WIDTH, _ALIKE = 11, (8, 16), 480, 0.7
 _HALF = _WINDOW // 2
 
@@ -27,6 +27,7 @@ def _gray(view: np.ndarray, scale: float) -> Tensor:
     return F.interpolate(gray[None, None], scale_factor=scale, mode="bilinear", antialias=True)[0, 0]
 
 
+# %% ../../nbs/20_data/rig_checks.ipynb #9d3f0ed2
 def _windows(
     view: Tensor,  # (h,w)
     at: Tensor,  # (N,2) rows and columns of the middles
@@ -55,7 +56,15 @@ def _correlations(
     return torch.where(whole & (variance > places[0].numel()), found, -1.0)
 
 
-# %% ../../nbs/20_data/rig_checks.ipynb #4a65bb51
+# %% ../../nbs/20_data/rig_checks.ipynb #f840e4f8
+def _places(view: Tensor) -> Tensor:
+    """`(N,2)` places on a grid whose windows are whole and have texture."""
+    steps = [torch.linspace(_HALF, side - 1 - _HALF, n).round().long() for side, n in zip(view.shape, _GRID)]
+    grid = torch.cartesian_prod(*steps)
+    return grid[_windows(view, grid, _HALF, _HALF).std((1, 2)) > 3]
+
+
+# %% ../../nbs/20_data/rig_checks.ipynb #f738e94f
 def _best(view: Tensor, other: Tensor, at: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
     """Correlation `(N,)` and middle `(N,2)` of the window of the other view that is most like that at each place."""
     near = _windows(other, at, rows + _HALF, columns + _HALF)
@@ -64,13 +73,6 @@ def _best(view: Tensor, other: Tensor, at: Tensor, rows: int, columns: int) -> t
     wide = 2 * columns + 1
     moved = torch.stack([place.div(wide, rounding_mode="floor") - rows, place % wide - columns], 1)
     return best, at + moved
-
-
-def _places(view: Tensor) -> Tensor:
-    """`(N,2)` places on a grid whose windows are whole and have texture."""
-    steps = [torch.linspace(_HALF, side - 1 - _HALF, n).round().long() for side, n in zip(view.shape, _GRID)]
-    grid = torch.cartesian_prod(*steps)
-    return grid[_windows(view, grid, _HALF, _HALF).std((1, 2)) > 3]
 
 
 # %% ../../nbs/20_data/rig_checks.ipynb #6d95615f
@@ -106,7 +108,7 @@ def match_views(
     return Matches(at[sure].numpy() / scale, -moved[:, 1], moved[:, 0], 1 / scale)
 
 
-# %% ../../nbs/20_data/rig_checks.ipynb #ecad3121
+# %% ../../nbs/20_data/rig_checks.ipynb #e4682b58
 _ENOUGH = 20
 
 
@@ -120,6 +122,7 @@ def _row_fault(seen: Matches) -> str:
     )
 
 
+# %% ../../nbs/20_data/rig_checks.ipynb #76bc7ce2
 def _side_fault(seen: Matches) -> str:
     negative = seen.disparity < 0
     if negative.mean() <= 0.2:
@@ -130,7 +133,7 @@ def _side_fault(seen: Matches) -> str:
     return f"{where}: do the cameras converge? A disparity is taken to be positive"
 
 
-# %% ../../nbs/20_data/rig_checks.ipynb #8655ea42
+# %% ../../nbs/20_data/rig_checks.ipynb #f661202c
 def _code_fault(shown: np.ndarray, told: np.ndarray) -> str:
     """Of disparities that the places show, and those that the files tell of the same places, 0 = unknown."""
     both = (shown > 2) & (told > 0)
@@ -141,11 +144,11 @@ def _code_fault(shown: np.ndarray, told: np.ndarray) -> str:
         return ""
     return (
         f"the disparities in the files are {ratio:.2g} times those that {both.sum()} places of the views show: is it "
-        "another code? data pack --factor N divides whole numbers by N"
+        "another code? data pack --factor N says how many pixels one unit is, such as 1/16"
     )
 
 
-# %% ../../nbs/20_data/rig_checks.ipynb #fa10f022
+# %% ../../nbs/20_data/rig_checks.ipynb #7545edee
 def _pooled(found: list[Matches]) -> Matches:
     """The places of several pairs as those of one."""
     at, disparity, rows = (
@@ -154,6 +157,7 @@ def _pooled(found: list[Matches]) -> Matches:
     return Matches(at, disparity, rows, max(one.grain for one in found))
 
 
+# %% ../../nbs/20_data/rig_checks.ipynb #1ea0f203
 def view_faults(
     pairs: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | None]],  # left, right (H,W,3); disparity (H,W) or None
 ) -> list[str]:

@@ -56,15 +56,16 @@ def side_of(name: str, folder: bool = False) -> tuple[str, str] | None:
     return None
 
 
-# %% ../../nbs/20_data/rigs.ipynb #7876d111
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp"}
-_NO_VIEWS = re.compile(r"disp|depth|mask|label|seg|occl|flow|final_|clean_|leftimg8bit|rightimg8bit", re.I)
-
-
+# %% ../../nbs/20_data/rigs.ipynb #dbc9b8a7
 def own_bases(root: Path) -> dict[Path, str]:
     """Folders in which pairs may lie, and the split of each: the root, and what is named after a split below it."""
     below = {p: split for p in listed(root, "*") if p.is_dir() and (split := split_named([p.name]))}
     return {root: "train"} | below
+
+
+# %% ../../nbs/20_data/rigs.ipynb #63d5ff58
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".webp"}
+_NO_VIEWS = re.compile(r"disp|depth|mask|label|seg|occl|flow|final_|clean_|leftimg8bit|rightimg8bit", re.I)
 
 
 def view_folders(base: Path) -> tuple[Path, Path] | None:
@@ -85,7 +86,7 @@ def view_folders(base: Path) -> tuple[Path, Path] | None:
     return next(((sides["left"], sides["right"]) for sides in whole.values()), None)
 
 
-# %% ../../nbs/20_data/rigs.ipynb #dec968c3
+# %% ../../nbs/20_data/rigs.ipynb #50fde179
 def pictures_in(folder: Path) -> dict[str, Path]:
     """Pictures below a folder, behind links too, by path without suffix."""
     files = [p for p in walk(folder) if p.suffix.lower() in PICTURES] if folder.is_dir() else []
@@ -97,6 +98,7 @@ def pictures_in(folder: Path) -> dict[str, Path]:
     return {p.relative_to(inner).with_suffix("").as_posix(): p for p in files}
 
 
+# %% ../../nbs/20_data/rigs.ipynb #0ab48725
 def _without_side(name: str, side: str) -> str:
     """A picture's path without what says its side, if it says this one."""
     above, _, stem = name.rpartition("/")
@@ -107,7 +109,7 @@ def _without_side(name: str, side: str) -> str:
     return f"{above}/{stem}" if above else stem
 
 
-# %% ../../nbs/20_data/rigs.ipynb #0237c4bf
+# %% ../../nbs/20_data/rigs.ipynb #cb1220e0
 Views = Mapping[str, Path]  # name -> picture
 
 
@@ -121,6 +123,7 @@ def _by_one_name(left: Views, right: Views) -> tuple[Views, Views]:
     return (one, two) if unique and one.keys() & two.keys() else (left, right)
 
 
+# %% ../../nbs/20_data/rigs.ipynb #bc02b706
 def pair_up(folders: tuple[Path, Path], left: Views, right: Views) -> dict[str, tuple[Path, Path]]:
     """Name -> both views; one sentence where a view has no partner."""
     left, right = _by_one_name(left, right)
@@ -138,9 +141,8 @@ def pair_up(folders: tuple[Path, Path], left: Views, right: Views) -> dict[str, 
     return {name: (left[name], right[name]) for name in sorted(left)}
 
 
-# %% ../../nbs/20_data/rigs.ipynb #819c7a4c
+# %% ../../nbs/20_data/rigs.ipynb #adc309c6
 _DISPARITIES = re.compile(r"(gt[_-]?)?(left[_-]?)?disp(s|arity|arities)?([_-]?(left|l|0|gt))?", re.I)
-_ADDED = re.compile(r"(?:^|(?<=[_\-. ]))(disparity|disp|left|gt|l)(?=$|[_\-. \d])", re.I)
 
 
 def disparity_folder(base: Path) -> Path | None:
@@ -151,6 +153,10 @@ def disparity_folder(base: Path) -> Path | None:
             f"{base} holds several folders of disparities, {' and '.join(p.name for p in found)}; keep one"
         )
     return found[0] if found else None
+
+
+# %% ../../nbs/20_data/rigs.ipynb #63feab95
+_ADDED = re.compile(r"(?:^|(?<=[_\-. ]))(disparity|disp|left|gt|l)(?=$|[_\-. \d])", re.I)
 
 
 def _bare(name: str) -> str:
@@ -191,7 +197,7 @@ def find_disparities(base: Path, names: Iterable[str]) -> Disparities:
     return Disparities(files, tuple(f for key, kinds in held.items() if key not in taken for f in kinds.values()))
 
 
-# %% ../../nbs/20_data/rigs.ipynb #229574a3
+# %% ../../nbs/20_data/rigs.ipynb #fef78255
 @dataclass(frozen=True)
 class _Beside:
     """What lies beside the views of one place."""
@@ -209,7 +215,7 @@ class _Beside:
     def words(self) -> str:
         """What is to be said of them."""
         kinds = {p.suffix.lower() for p in self.disparities.files.values()}
-        code = [f"disparities divided by {self.factor:g}"] if self.factor and kinds != {".pfm"} else []
+        code = [f"disparities divided by {1 / self.factor:g}"] if self.factor and kinds != {".pfm"} else []
         if left_out := self.disparities.left_out:
             code.append(f"{len(left_out)} files of {left_out[0].parent.name}/ left out, {left_out[0].name} the first")
         code += [f"{p.name} is not read (calib.txt, .json or .yaml is)" for p in self.unread[:1]]
@@ -237,7 +243,7 @@ def _read_own(record: Sample) -> dict:
     return fields | (rig_fields(calibration, fields["left"], gray) if calibration else {})
 
 
-# %% ../../nbs/20_data/rigs.ipynb #818851d4
+# %% ../../nbs/20_data/rigs.ipynb #0157b236
 def _check_factor(root: Path, records: Sequence[Sample], options: Mapping) -> None:
     """Refuse a factor that no file has a use for."""
     coded = [p for r in records if (p := r.where[2]) and p.suffix.lower() != ".pfm"]
@@ -247,6 +253,7 @@ def _check_factor(root: Path, records: Sequence[Sample], options: Mapping) -> No
         )
 
 
+# %% ../../nbs/20_data/rigs.ipynb #d56a036b
 def find_left_right(root: Path, options: Mapping) -> StereoSource | None:
     """One's own rig in folders `left` and `right`, `cam0` and `cam1`, and the like."""
     records, layouts = [], []
@@ -293,7 +300,7 @@ def find_in_one_folder(root: Path, options: Mapping) -> StereoSource | None:
     return source_of(layouts[0], root, records, _read_own)
 
 
-# %% ../../nbs/20_data/rigs.ipynb #8ace4aa6
+# %% ../../nbs/20_data/rigs.ipynb #26537f83
 def _hold_pairs(files: Sequence[Path]) -> bool:
     """Whether pictures hold a left and a right view side by side."""
     halves = []
@@ -309,6 +316,7 @@ def _hold_pairs(files: Sequence[Path]) -> bool:
     return is_pair(halves)
 
 
+# %% ../../nbs/20_data/rigs.ipynb #73bcc02d
 def find_side_by_side(root: Path, options: Mapping) -> StereoSource | None:
     """Pictures that hold the left view in their left half and the right one in their right half."""
     files = {base: [p for p in listed(base, "*") if p.suffix.lower() in PICTURES] for base in own_bases(root)}

@@ -28,9 +28,9 @@ __all__ = [
     "StereoFrame",
     "StereoSource",
     "read_view",
-    "source_of",
-    "partner_of",
     "listed",
+    "partner_of",
+    "source_of",
     "missing_pass",
     "find_sintel",
     "find_sceneflow",
@@ -92,21 +92,19 @@ class StereoSource(Source):
         return StereoFrame(**fields, scene=sample.scene, name=sample.name, split=sample.split)
 
 
-# %% ../../nbs/20_data/stereo_layouts.ipynb #83831357
+# %% ../../nbs/20_data/stereo_layouts.ipynb #ef105b3c
 def read_view(path: Path) -> np.ndarray:
     """One view, `(H,W,3)` uint8; a gray picture counts as three equal channels, since many rigs are gray."""
     return read_rgb(path, gray=True)
 
 
-def source_of(layout: str, root: Path, records: Sequence[Sample], read: Callable[[Sample], dict]) -> StereoSource:
-    """A source whose layout says how many pairs have no disparity; every reader finds its file at `where[2]`."""
-    without = sum(record.where[2] is None for record in records)
-    if without:
-        share = "" if without == len(records) else f"{without} of {len(records)} "
-        layout += f", {share}without disparity"
-    return StereoSource(layout, root, tuple(records), read)
+def listed(folder: Path, *patterns: str) -> list[Path]:
+    """What a folder holds that fits one of the patterns, in order; nothing that is hidden, as `._NAME` of a Mac."""
+    found = {p for pattern in patterns for p in folder.glob(pattern)}
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
+# %% ../../nbs/20_data/stereo_layouts.ipynb #7954afe0
 def partner_of(path: Path, of: Path, what: str) -> Path:
     """`path`, which must exist because `of` does."""
     if not path.is_file():
@@ -116,10 +114,14 @@ def partner_of(path: Path, of: Path, what: str) -> Path:
     return path
 
 
-def listed(folder: Path, *patterns: str) -> list[Path]:
-    """What a folder holds that fits one of the patterns, in order; nothing that is hidden, as `._NAME` of a Mac."""
-    found = {p for pattern in patterns for p in folder.glob(pattern)}
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+# %% ../../nbs/20_data/stereo_layouts.ipynb #3969e318
+def source_of(layout: str, root: Path, records: Sequence[Sample], read: Callable[[Sample], dict]) -> StereoSource:
+    """A source whose layout says how many pairs have no disparity; every reader finds its file at `where[2]`."""
+    without = sum(record.where[2] is None for record in records)
+    if without:
+        share = "" if without == len(records) else f"{without} of {len(records)} "
+        layout += f", {share}without disparity"
+    return StereoSource(layout, root, tuple(records), read)
 
 
 # %% ../../nbs/20_data/stereo_layouts.ipynb #3b7624b5
@@ -133,7 +135,7 @@ def _read_sintel(record: Sample) -> dict:
     return fields
 
 
-# %% ../../nbs/20_data/stereo_layouts.ipynb #e0d5e6cb
+# %% ../../nbs/20_data/stereo_layouts.ipynb #beac2af8
 def missing_pass(folder: Path, render: str) -> FileNotFoundError:
     """What is wrong where the pass that was asked for, or none, is not there."""
     other = "clean" if render == "final" else "final"
@@ -143,6 +145,7 @@ def missing_pass(folder: Path, render: str) -> FileNotFoundError:
     )
 
 
+# %% ../../nbs/20_data/stereo_layouts.ipynb #d7dbadf0
 def find_sintel(root: Path, options: dict) -> StereoSource | None:
     """MPI Sintel's stereo set in one render pass."""
     base = root / "training" if (root / "training").is_dir() else root
@@ -359,14 +362,14 @@ def find_middlebury_2014(root: Path, options: dict) -> StereoSource | None:
     return source_of("Middlebury 2014 or v3 (PFM)", root, records, _read_middlebury_2014)
 
 
-# %% ../../nbs/20_data/stereo_layouts.ipynb #5098bfe3
+# %% ../../nbs/20_data/stereo_layouts.ipynb #04990858
 @dataclass(frozen=True)
 class MiddleburySet:
     """Names and numbers of the sets with 8-bit disparities."""
 
     views: tuple[str, str]
     disparities: tuple[str, str]
-    factors: dict[int, int]  # rows -> what disparities must be divided by
+    divisors: dict[int, int]  # rows -> what disparities must be divided by
     focal: float | None = None  # pixels, at full size
     baseline: float | None = None  # metres
 
@@ -380,32 +383,18 @@ MIDDLEBURY = {
 _SUFFIXES = (".png", ".ppm", ".pgm")
 
 
-def _factor_of(left: Path, rows: int, kind: MiddleburySet, given: float | None) -> float:
-    """What the disparities beside a view must be divided by."""
-    if factor := given or kind.factors.get(rows):
-        return factor
+def _divisor_of(left: Path, rows: int, kind: MiddleburySet, factor: float | None) -> float:
+    """What the disparities beside a view must be divided by; `factor`: pixels that one unit is worth, if given."""
+    if divisor := 1 / factor if factor else kind.divisors.get(rows):
+        return divisor
     raise ValueError(
-        f"{left} has {rows} rows, not {', '.join(map(str, kind.factors))} as this set in its three sizes; say what its "
-        "8-bit disparities must be divided by: data pack --factor 4, or in Python open_stereo(path, factor=4)"
+        f"{left} has {rows} rows, not {', '.join(map(str, kind.divisors))} as this set in its three sizes; say "
+        "how many pixels one unit of its 8-bit disparities is: data pack --factor 1/4, or in Python "
+        "open_stereo(path, factor=1/4)"
     )
 
 
-# %% ../../nbs/20_data/stereo_layouts.ipynb #41f87c72
-def _read_middlebury(record: Sample) -> dict:
-    left, right, disparity, other, dmin, given, name = record.where
-    kind, fields = MIDDLEBURY[name], {"left": read_view(left), "right": read_view(right)}
-    factor = _factor_of(left, len(fields["left"]), kind, given)
-    pixels = lambda path: read_codes(path, "", 8, "disparity").astype(np.float32) / factor  # noqa: E731
-    if disparity:
-        fields["disparity"] = here = pixels(disparity)
-        if other:
-            fields["occluded"] = cross_check(here, pixels(other))
-            fields["out_of_frame"] = (here > 0) & (np.arange(here.shape[1]) - here < 0)
-    if dmin and kind.focal:
-        fields |= {"focal": kind.focal / factor, "baseline": kind.baseline, "doffs": _cut_off(dmin) / factor}
-    return fields
-
-
+# %% ../../nbs/20_data/stereo_layouts.ipynb #1c5342b3
 def _cut_off(dmin: Path) -> float:
     """The full-size pixels of `dmin.txt`."""
     try:
@@ -416,7 +405,23 @@ def _cut_off(dmin: Path) -> float:
         ) from error
 
 
-# %% ../../nbs/20_data/stereo_layouts.ipynb #fb31a282
+# %% ../../nbs/20_data/stereo_layouts.ipynb #b764ba46
+def _read_middlebury(record: Sample) -> dict:
+    left, right, disparity, other, dmin, factor, name = record.where
+    kind, fields = MIDDLEBURY[name], {"left": read_view(left), "right": read_view(right)}
+    divisor = _divisor_of(left, len(fields["left"]), kind, factor)
+    pixels = lambda path: read_codes(path, "", 8, "disparity").astype(np.float32) / divisor  # noqa: E731
+    if disparity:
+        fields["disparity"] = here = pixels(disparity)
+        if other:
+            fields["occluded"] = cross_check(here, pixels(other))
+            fields["out_of_frame"] = (here > 0) & (np.arange(here.shape[1]) - here < 0)
+    if dmin and kind.focal:
+        fields |= {"focal": kind.focal / divisor, "baseline": kind.baseline, "doffs": _cut_off(dmin) / divisor}
+    return fields
+
+
+# %% ../../nbs/20_data/stereo_layouts.ipynb #9e97130c
 def _with_suffix(folder: Path, stem: str) -> Path | None:
     """The picture of this name in a folder, whatever its suffix."""
     return next((p for suffix in _SUFFIXES if (p := folder / f"{stem}{suffix}").is_file()), None)
@@ -436,7 +441,7 @@ def _find_middlebury(root: Path, options: dict, name: str) -> StereoSource | Non
         dmin, scene = folder / "dmin.txt", scene_named(folder, root)
         found = [*(_with_suffix(folder, stem) for stem in kind.disparities), dmin if dmin.is_file() else None]
         records.append(Sample(scene, f"{scene}/{left.stem}", "train", (left, right, *found, factor, name)))
-    told = f"factor {factor:g}, as given" if factor else "factor by the number of rows"
+    told = f"divided by {1 / factor:g}, as given" if factor else "factor by the number of rows"
     return source_of(f"{name} (8-bit disparity, {told})", root, records, _read_middlebury)
 
 

@@ -25,9 +25,9 @@ from ..models.stereo_unet import StereoNet
 __all__ = [
     "Network",
     "shapes",
+    "millions",
     "input_channels",
     "convolution_shapes",
-    "millions",
     "of_class",
     "Box",
     "Board",
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/75_figures/networks.ipynb #ef381bf5
+# %% ../../nbs/75_figures/networks.ipynb #b063515a
 def _observe(net: nn.Module, image: torch.Size, watch: Mapping[str, nn.Module]) -> list[tuple[str, Any]]:
     """Name and output of the modules in `watch`, in the order in which a forward pass of zeros reaches them.
 
@@ -57,6 +57,7 @@ def _observe(net: nn.Module, image: torch.Size, watch: Mapping[str, nn.Module]) 
     return seen
 
 
+# %% ../../nbs/75_figures/networks.ipynb #5bc3d2e9
 def shapes(net: nn.Module, size: tuple[int, int], channels: int = 3) -> dict[str, tuple[int, ...]]:
     """Output shape (C,H,W) of every named part of a network for an image of `size`; blocks of E as `E.0` … `E.3`."""
     watch = {name: module for name, module in net.named_modules() if name and name.count(".") <= 1}
@@ -68,7 +69,16 @@ def shapes(net: nn.Module, size: tuple[int, int], channels: int = 3) -> dict[str
     return found
 
 
-# %% ../../nbs/75_figures/networks.ipynb #c689cb75
+# %% ../../nbs/75_figures/networks.ipynb #b768f74d
+def millions(module: nn.Module) -> str:
+    """Parameters in words: 63.5 M, 2.76 M, 2,320."""
+    count = sum(p.numel() for p in module.parameters())
+    if count < 1e5:
+        return f"{count:,}"
+    return f"{count / 1e6:.2f} M" if count < 1e7 else f"{count / 1e6:.1f} M"
+
+
+# %% ../../nbs/75_figures/networks.ipynb #150a1ec4
 def input_channels(net: nn.Module) -> int:
     """Channels of the image that a network of convolutions takes: those of its first one."""
     return next(module for module in net.modules() if isinstance(module, nn.Conv2d)).in_channels
@@ -81,14 +91,6 @@ def convolution_shapes(net: nn.Module, size: tuple[int, int]) -> list[tuple[int,
     watch = {name: m for name, m in net.named_modules() if isinstance(m, nn.Conv2d)}
     image = torch.Size((1, input_channels(net), *size))
     return [tuple(out.shape[1:]) for _, out in _observe(net, image, watch)]
-
-
-def millions(module: nn.Module) -> str:
-    """Parameters in words: 63.5 M, 2.76 M, 2,320."""
-    count = sum(p.numel() for p in module.parameters())
-    if count < 1e5:
-        return f"{count:,}"
-    return f"{count / 1e6:.2f} M" if count < 1e7 else f"{count / 1e6:.1f} M"
 
 
 # %% ../../nbs/75_figures/networks.ipynb #4e694c81
@@ -212,7 +214,7 @@ class Board:
         return self.fig
 
 
-# %% ../../nbs/75_figures/networks.ipynb #0796ed37
+# %% ../../nbs/75_figures/networks.ipynb #2dce2c0b
 def draw_row(
     board: Board,
     x: float,  # left edge of the first
@@ -226,6 +228,7 @@ def draw_row(
     return [board.box(x + step * i, y, shape, kind, name) for i, (shape, name) in enumerate(zip(maps, names))]
 
 
+# %% ../../nbs/75_figures/networks.ipynb #4a7e1e59
 def _draw_fusion(board: Board, at: Mapping[str, tuple[int, ...]], blocks: list[Box], y: float) -> Box:
     """Each block's map enlarged above it, and all of them joined: the last box."""
     color, ups = board.colors["M"], []
@@ -241,6 +244,7 @@ def _draw_fusion(board: Board, at: Mapping[str, tuple[int, ...]], blocks: list[B
     return joined
 
 
+# %% ../../nbs/75_figures/networks.ipynb #7bc4d55c
 def _draw_depth_discriminator(board: Board, discriminator: nn.Module, depth: Box, shape: tuple[int, ...], y: float,
                               end: float) -> None:  # fmt: skip
     """The convolutions in a row that ends at `end`, measured depth before them, the predicted one from above."""
@@ -336,7 +340,7 @@ def draw_discriminator(
     return line
 
 
-# %% ../../nbs/75_figures/networks.ipynb #a6de86a4
+# %% ../../nbs/75_figures/networks.ipynb #d6abc09c
 _HEADS, _TERMS, _VIEWS, _COMPARED = -2.45, -6.2, -8.1, -10.4  # rows of the diagram below the U-net
 
 
@@ -355,6 +359,7 @@ def _draw_heads(board: Board, at: Mapping[str, tuple[int, ...]], up: list[Box], 
     return heads
 
 
+# %% ../../nbs/75_figures/networks.ipynb #9d961e7c
 def _draw_views(board: Board, size: tuple[int, int], heads: list[Box]) -> tuple[Box, Box]:
     """The views, the sampler, what it makes of them, and the terms of the loss: the real pair and the made one."""
     pair = board.box(0, _VIEWS, (3, *size), "I", "left and right view", beside=0.1, behind=True)
@@ -372,6 +377,7 @@ def _draw_views(board: Board, size: tuple[int, int], heads: list[Box]) -> tuple[
     return pair, made
 
 
+# %% ../../nbs/75_figures/networks.ipynb #a5c4f075
 def _draw_view_discriminator(board: Board, net: nn.Module, size: tuple[int, int], pair: Box, made: Box) -> Box:
     """The discriminator on made and real views: the box of its term."""
     line = draw_discriminator(board, net, 9.1, _VIEWS, size, beside=0.1)

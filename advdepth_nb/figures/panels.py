@@ -44,7 +44,7 @@ def show_image(ax: Axes, image: np.ndarray) -> Any:
     return ax.imshow(image if image.dtype == np.uint8 else image.clip(0, 1))
 
 
-# %% ../../nbs/75_figures/panels.ipynb #b5b06f02
+# %% ../../nbs/75_figures/panels.ipynb #a2efc7ad
 def show_depth(ax: Axes, depth: np.ndarray, low: float, high: float) -> Any:
     """A depth map (H,W) in metres; 0 is unknown and gray."""
     ax.set(xticks=[], yticks=[])
@@ -57,6 +57,7 @@ def show_disparity(ax: Axes, disparity: np.ndarray, high: float) -> Any:
     return ax.imshow(np.ma.masked_invalid(disparity), cmap=disparity_colors(), vmin=0, vmax=high)
 
 
+# %% ../../nbs/75_figures/panels.ipynb #3bb1f7d2
 def show_error(ax: Axes, error: np.ndarray, limit: float) -> Any:
     """Prediction minus truth (H,W), in the truth's unit: blue too small, red too large; NaN is unknown and gray."""
     ax.set(xticks=[], yticks=[])
@@ -69,7 +70,7 @@ def show_difference(ax: Axes, difference: np.ndarray, high: float) -> Any:
     return ax.imshow(difference, cmap="gray_r", vmin=0, vmax=high)
 
 
-# %% ../../nbs/75_figures/panels.ipynb #52654824
+# %% ../../nbs/75_figures/panels.ipynb #e0076c02
 def value_limits(values: Iterable[np.ndarray], low: float = 1, high: float = 99) -> tuple[float, float]:
     """Percentiles `low` and `high` of the positive values of arrays of any shape: one scale for all their panels."""
     joined = np.concatenate([part[part > 0] for part in values])
@@ -77,6 +78,7 @@ def value_limits(values: Iterable[np.ndarray], low: float = 1, high: float = 99)
     return bottom, top
 
 
+# %% ../../nbs/75_figures/panels.ipynb #9f0fc417
 def error_limit(
     errors: Iterable[np.ndarray],
     least: float,  # in the errors' unit

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/40_losses/gan.ipynb #b5db158e
+# %% ../../nbs/40_losses/gan.ipynb #b77d176a
 @dataclass(frozen=True)
 class Objective:
     """What the generator and the discriminator minimize, from logits of any shape to a scalar."""
@@ -41,7 +41,7 @@ class Objective:
         """The logit above which a patch is classified as real: `boundary`, or a scalar tensor."""
         return (real.mean() + fake.mean()) / 2 if self.boundary is None else self.boundary
 
-    def told_apart(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def accuracy(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """The discriminator's accuracy on real and on fake patches: fractions on their own side of the boundary."""
         boundary = self.divide(real, fake)
         return (real > boundary).float().mean(), (fake < boundary).float().mean()
@@ -62,7 +62,7 @@ OBJECTIVES = {
 }
 
 
-# %% ../../nbs/40_losses/gan.ipynb #d0b88b0f
+# %% ../../nbs/40_losses/gan.ipynb #fcf93c13
 def shape_of(images: Any) -> str:
     """The shape of a tensor in words, `4x1x24x32`; of anything else its type."""
     return "x".join(map(str, images.shape)) or "a scalar" if isinstance(images, Tensor) else type(images).__name__
@@ -79,6 +79,7 @@ def check_images(
         raise ValueError(f"{name} is {shape_of(images)}, but a batch {wanted} is expected")
 
 
+# %% ../../nbs/40_losses/gan.ipynb #cb517f17
 def check_alike(
     real: Tensor,
     fake: Tensor,
@@ -89,7 +90,7 @@ def check_alike(
         raise ValueError(f"{shapes}; the discriminator needs both in one shape")
 
 
-# %% ../../nbs/40_losses/gan.ipynb #e8860cc8
+# %% ../../nbs/40_losses/gan.ipynb #2e5e2364
 def score_gradients(
     critic: Callable[[Tensor], Tensor],  # (B,C,H,W) -> (B,1,h,w)
     x: Tensor,  # (B,C,H,W)
@@ -100,6 +101,7 @@ def score_gradients(
     return torch.autograd.grad(score, x, create_graph=True)[0].flatten(1)
 
 
+# %% ../../nbs/40_losses/gan.ipynb #b549f34e
 def zero_centered_gp(
     critic: Callable[[Tensor], Tensor],
     x: Tensor,  # (B,C,H,W): real for R1, fake for R2

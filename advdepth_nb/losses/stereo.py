@@ -46,7 +46,7 @@ def image_pyramid(
     return [image, *(F.avg_pool2d(image, 2**s) for s in range(1, scales))]
 
 
-# %% ../../nbs/40_losses/stereo.ipynb #f601451c
+# %% ../../nbs/40_losses/stereo.ipynb #531b59e5
 def in_pixels(
     disparities: Tensor,  # (B,2,H,W), fractions of the width: left, right
 ) -> tuple[Tensor, Tensor]:
@@ -55,6 +55,7 @@ def in_pixels(
     return d_left, d_right
 
 
+# %% ../../nbs/40_losses/stereo.ipynb #2382926c
 def reconstructions(
     disparities: Sequence[Tensor],  # (B,2,H/2^s,W/2^s), fractions of the width, finest first
     left: Tensor,  # (B,3,H,W)

@@ -37,9 +37,9 @@ __all__ = [
     "COUNTED",
     "whole_inside",
     "checked",
+    "cell_of",
     "count_edges",
     "precision_recall_f1",
-    "cell_of",
     "edge_strength",
     "hu_edges",
     "ratio_edges",
@@ -53,8 +53,8 @@ __all__ = [
     "valid_cells",
     "proposed_planes",
     "planar_regions",
-    "depth_normals",
     "angle_between",
+    "depth_normals",
     "normal_errors",
     "turning_per_cell",
     "curvature_errors",
@@ -105,7 +105,16 @@ def checked(
     return pred.float().clamp(min=floor), target.float(), mask
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #8c459b0f
+# %% ../../nbs/50_metrics/boundaries.ipynb #d80a09db
+def cell_of(
+    group: Tensor,  # (B,1,H,W) whole numbers below `groups`
+    groups: int,
+) -> Tensor:
+    """The number of a pixel's cell when all images of the batch are counted together, `(B,1,H,W)`."""
+    return group + groups * torch.arange(len(group), device=group.device).view(-1, 1, 1, 1)
+
+
+# %% ../../nbs/50_metrics/boundaries.ipynb #f0ff6503
 def count_edges(
     cell: Tensor,  # (N,) which cell each candidate belongs to
     cells: int,
@@ -117,6 +126,7 @@ def count_edges(
     return torch.stack([empty.index_add(0, cell, chosen.float()) for chosen in (pred & true, pred, true)])
 
 
+# %% ../../nbs/50_metrics/boundaries.ipynb #86df4398
 def precision_recall_f1(
     counts: Tensor,  # (3,...) hits, predicted, true
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,24 +137,17 @@ def precision_recall_f1(
     return share(pred), share(true), share((pred + true) / 2)
 
 
-def cell_of(
-    group: Tensor,  # (B,1,H,W) whole numbers below `groups`
-    groups: int,
-) -> Tensor:
-    """The number of a pixel's cell when all images of the batch are counted together, `(B,1,H,W)`."""
-    return group + groups * torch.arange(len(group), device=group.device).view(-1, 1, 1, 1)
-
-
-# %% ../../nbs/50_metrics/boundaries.ipynb #b90bc28e
-HU_THRESHOLDS = (0.25, 0.5, 1.0)  # metres; 8 times the slope per pixel
-
-
+# %% ../../nbs/50_metrics/boundaries.ipynb #05b1cc4c
 def edge_strength(
     depth: Tensor,  # (B,1,H,W) metres
 ) -> Tensor:
     """Norm of the unnormalized Sobel responses, `(B,1,H,W)`; the border pixels feel the zero padding."""
     gx, gy = sobel(depth)
     return (gx * gx + gy * gy).sqrt()
+
+
+# %% ../../nbs/50_metrics/boundaries.ipynb #ef103dbc
+HU_THRESHOLDS = (0.25, 0.5, 1.0)  # metres; 8 times the slope per pixel
 
 
 def hu_edges(
@@ -204,10 +207,7 @@ def over_thresholds(
     return (values.nan_to_num() * weights).sum(-1) / weights.sum(-1)
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #b0130a67
-CANNY = {"sigma": 2**0.5, "low": 0.15, "high": 0.3}  # pixels; of the depth's range, as 8 times the slope per pixel
-
-
+# %% ../../nbs/50_metrics/boundaries.ipynb #f581f5d2
 def ridges(
     gx: np.ndarray,  # (H,W)
     gy: np.ndarray,  # (H,W)
@@ -227,6 +227,10 @@ def ridges(
 
     top = (size[v, u] >= beside(1)) & (size[v, u] > beside(-1))  # of two equal ones, one
     return np.stack([v[top], u[top]])
+
+
+# %% ../../nbs/50_metrics/boundaries.ipynb #c583d61e
+CANNY = {"sigma": 2**0.5, "low": 0.15, "high": 0.3}  # pixels; of the depth's range, as 8 times the slope per pixel
 
 
 def canny(
@@ -279,7 +283,7 @@ def boundary_error(
     return accuracy, completeness
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #d585d70f
+# %% ../../nbs/50_metrics/boundaries.ipynb #6aca229a
 def fit_plane(
     points: Tensor,  # (3,N) metres
 ) -> tuple[Tensor, Tensor]:
@@ -290,6 +294,7 @@ def fit_plane(
     return axes[:, 0], variance[0].clamp(min=0).sqrt()
 
 
+# %% ../../nbs/50_metrics/boundaries.ipynb #d7c0fe8f
 def large_labels(
     labels: Tensor,  # (H,W) whole numbers; 0 = none
     smallest: float,  # share of the frame
@@ -325,7 +330,7 @@ def plane_errors(
     return uneven, turned
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #ffb6de0a
+# %% ../../nbs/50_metrics/boundaries.ipynb #e7f00181
 def valid_cells(
     mask: Tensor,  # (B,1,H,W) bool
     cells: int = 80,  # across the frame
@@ -335,6 +340,7 @@ def valid_cells(
     return whole_inside(-F.max_pool2d(-mask.float(), size) > 0)
 
 
+# %% ../../nbs/50_metrics/boundaries.ipynb #af6c2036
 def proposed_planes(
     inverse: Tensor,  # (B,1,h,w) 1/metres, of cells
     u: Tensor,  # (h,w) coordinates of the cells, evenly spaced ...
@@ -391,7 +397,18 @@ def _greedy_planes(planes: Tensor, at: Tensor, free: Tensor, tolerance: float, s
     return number
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #529cc50b
+# %% ../../nbs/50_metrics/boundaries.ipynb #5de1fea4
+def angle_between(
+    a: Tensor,  # (B,3,H,W), of any length
+    b: Tensor,  # (B,3,H,W)
+) -> Tensor:
+    """Degrees between two fields of directions, `(B,1,H,W)`; exactly 0 where they are equal."""
+    (ax, ay, az), (bx, by, bz) = a.unbind(1), b.unbind(1)
+    x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+    return torch.atan2((x * x + y * y + z * z).sqrt(), ax * bx + ay * by + az * bz).rad2deg()[:, None]
+
+
+# %% ../../nbs/50_metrics/boundaries.ipynb #03a7415e
 def depth_normals(
     depth: Tensor,  # (B,1,H,W) metres, > 0
     camera: Camera,
@@ -404,16 +421,6 @@ def depth_normals(
     v = torch.arange(1, height - 1, device=depth.device)[:, None] - camera.cy
     away = torch.cat([camera.fx * du, camera.fy * dv, inverse[..., 1:-1, 1:-1] - u * du - v * dv], 1)
     return F.pad(-away, (1, 1, 1, 1))
-
-
-def angle_between(
-    a: Tensor,  # (B,3,H,W), of any length
-    b: Tensor,  # (B,3,H,W)
-) -> Tensor:
-    """Degrees between two fields of directions, `(B,1,H,W)`; exactly 0 where they are equal."""
-    (ax, ay, az), (bx, by, bz) = a.unbind(1), b.unbind(1)
-    x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-    return torch.atan2((x * x + y * y + z * z).sqrt(), ax * bx + ay * by + az * bz).rad2deg()[:, None]
 
 
 # %% ../../nbs/50_metrics/boundaries.ipynb #77c4c867
@@ -526,7 +533,7 @@ def cell_sums(
     return torch.stack(sums, -1)
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #6898f91e
+# %% ../../nbs/50_metrics/boundaries.ipynb #7291faf6
 def by_region(
     cells: Tensor,  # (n,B,kinds * bands,...) counts or sums
 ) -> dict[str, Tensor]:
@@ -538,6 +545,7 @@ def by_region(
     return places
 
 
+# %% ../../nbs/50_metrics/boundaries.ipynb #6c313f91
 COUNTED = ("precision", "recall", "f1")  # of precision_recall_f1
 
 
@@ -546,6 +554,7 @@ def recorded_parts(place: str) -> tuple[str, ...]:
     return COUNTED if not place else ("f1",) if place in BAND_NAMES else ("recall",)
 
 
+# %% ../../nbs/50_metrics/boundaries.ipynb #afd67cac
 def edge_scores(
     cells: Tensor,  # (3,B,kinds * bands,K) of `hu_edges`
     contours: Tensor,  # (3,B,kinds * bands,K) of `ratio_edges`

@@ -86,7 +86,14 @@ def line_through(
     return scale.to(wide), (my - scale * mx).to(wide)
 
 
-# %% ../../nbs/50_metrics/depth.ipynb #1f7642c3
+# %% ../../nbs/50_metrics/depth.ipynb #5eee2d3d
+def _by_medians(pred: Tensor, true: Tensor, valid: Tensor) -> Tensor:
+    """The ratio of the medians of the truth and of a prediction, `(B,1,1,1)`."""
+    ours, true = (torch.where(valid, x, torch.nan).flatten(1).nanmedian(1).values for x in (pred, true))
+    return (true / ours).view(-1, 1, 1, 1)
+
+
+# %% ../../nbs/50_metrics/depth.ipynb #a6797e5b
 SLOPED = ("scale_shift", "disparity")  # alignments with a scale and a shift
 
 
@@ -106,12 +113,6 @@ def fit(
         return pred, *line_through(pred, disparity, valid)
     x = 1 / pred.clamp(min=low)
     return x, *line_through(x, disparity, valid & (pred > low))
-
-
-def _by_medians(pred: Tensor, true: Tensor, valid: Tensor) -> Tensor:
-    """The ratio of the medians of the truth and of a prediction, `(B,1,1,1)`."""
-    ours, true = (torch.where(valid, x, torch.nan).flatten(1).nanmedian(1).values for x in (pred, true))
-    return (true / ours).view(-1, 1, 1, 1)
 
 
 # %% ../../nbs/50_metrics/depth.ipynb #564f4fb6
@@ -194,7 +195,7 @@ def at_protocol(
     return pred, depth[..., top:bottom, left:right]
 
 
-# %% ../../nbs/50_metrics/depth.ipynb #996802ae
+# %% ../../nbs/50_metrics/depth.ipynb #eb3a0fba
 EIGHT_BIT = 10 / 255  # metres: the step of depth stored in 8 bits
 
 
@@ -209,6 +210,7 @@ def scored_pixels(pred: Tensor, depth: Tensor, protocol: Protocol) -> tuple[Tens
     return pred, depth, valid
 
 
+# %% ../../nbs/50_metrics/depth.ipynb #7975eeec
 def as_judged(
     pred: Tensor,  # (B,1,h,w) metres, at the network's resolution
     depth: Tensor,  # (B,1,H,W) metres, at the source's resolution; 0 = unknown
@@ -221,7 +223,7 @@ def as_judged(
     return aligned(pred, depth, valid, protocol.alignment, protocol.clamp, inverse).clamp(low, high), depth, valid
 
 
-# %% ../../nbs/50_metrics/depth.ipynb #08dff825
+# %% ../../nbs/50_metrics/depth.ipynb #e6b5b038
 def score(
     pred: Tensor,  # (B,1,h,w) metres, at the network's resolution
     depth: Tensor,  # (B,1,H,W) metres, at the source's resolution; 0 = unknown
@@ -232,6 +234,7 @@ def score(
     return errors(*as_judged(pred, depth, protocol, inverse), protocol.strict, protocol.divisor)
 
 
+# %% ../../nbs/50_metrics/depth.ipynb #4ba48ea6
 def alignment_slope(pred: Tensor, depth: Tensor, protocol: Protocol, inverse: bool = False) -> Tensor:
     """The scale of a protocol's fit with a shift, `(B,)`; below 0 where predictions fall as the truth rises.
 

@@ -95,7 +95,7 @@ def unit_picture(
     return picture.clamp(0, 1)
 
 
-# %% ../../nbs/50_metrics/images.ipynb #d8cd6386
+# %% ../../nbs/50_metrics/images.ipynb #952840fa
 def _windows(length: int, like: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
     """`(length - 10, length)`: each row averages one whole Gaussian window; a product with it is the filter."""
     offset = torch.arange(length, device=like.device) - torch.arange(length - window + 1, device=like.device)[:, None]
@@ -104,6 +104,7 @@ def _windows(length: int, like: Tensor, window: int = 11, sigma: float = 1.5) ->
     return weight / weight.sum(1, keepdim=True)
 
 
+# %% ../../nbs/50_metrics/images.ipynb #844bdb6c
 def structure(
     pred: Tensor,  # (B,3,H,W), 0-1
     target: Tensor,  # (B,3,H,W), 0-1

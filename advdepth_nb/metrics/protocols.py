@@ -211,16 +211,12 @@ def definitions(protocols: Iterable[Protocol]) -> pd.DataFrame:
     return pd.DataFrame({p.name: p.cells() | {"source": p.source} for p in protocols}).T.rename_axis("protocol")
 
 
-# %% ../../nbs/50_metrics/protocols.ipynb #8e8173fc
+# %% ../../nbs/50_metrics/protocols.ipynb #a84f8874
 NYU_FRAMES = ((480, 640), (240, 320))
 _NYU_CROPS = {
     "BTS's Eigen crop": PUBLISHED["bts2019"].box, "the toolbox's Eigen crop": CROPS["toolbox_crop"],
     "DenseDepth's crop": CROPS["densedepth_crop"], "Hu et al.'s center crop": CROPS["hu_crop"],
 }  # fmt: skip
-_KITTI_CROPS = {  # fractions of height, height, width, width
-    "Garg et al.'s crop": (0.40810811, 0.99189189, 0.03594771, 0.96405229),
-    "KITTI's Eigen crop": (0.3324324, 0.91351351, 0.0359477, 0.96405229),
-}
 Box = tuple[int, int, int, int]  # top, bottom, left, right
 
 
@@ -231,10 +227,18 @@ def _sizes(box: Box) -> tuple[tuple[int, int], ...]:
     return tuple((height // n, width // n) for n in halves)
 
 
+# %% ../../nbs/50_metrics/protocols.ipynb #ec6fba99
 def _box(sides: Iterable[float]) -> Box:
     """Top, bottom, left and right in whole pixels."""
     top, bottom, left, right = (round(side) for side in sides)
     return top, bottom, left, right
+
+
+# %% ../../nbs/50_metrics/protocols.ipynb #f1befc1d
+_KITTI_CROPS = {  # fractions of height, height, width, width
+    "Garg et al.'s crop": (0.40810811, 0.99189189, 0.03594771, 0.96405229),
+    "KITTI's Eigen crop": (0.3324324, 0.91351351, 0.0359477, 0.96405229),
+}
 
 
 def known_crops(

@@ -157,7 +157,7 @@ METRICS: dict[str, Metric] = {
     )
 }  # fmt: skip
 
-# %% ../../nbs/50_metrics/registry.ipynb #c35f3c36
+# %% ../../nbs/50_metrics/registry.ipynb #25a4d84c
 PARTS = {"own": "own size", "0-2m": "0-2 m", "2-4m": "2-4 m", "4m+": "beyond 4 m", "stalk": "along stalks", "occlusion": "occlusions",
          "crease": "creases", "smooth": "smooth surfaces"}  # fmt: skip
 OF_CLASSES = {"iou": "IoU", "f1": "F1"}  # iou_stalk: of one class
@@ -179,6 +179,7 @@ def metric_of(key: str) -> Metric:
     return replace(entry, key=key, symbol=f"{entry.symbol}, {PARTS.get(part, part)}" if part else entry.symbol)
 
 
+# %% ../../nbs/50_metrics/registry.ipynb #af9956f3
 def headings_of(*keys: str) -> dict[str, str]:
     """Key -> heading, in the order given: the columns of a table."""
     return {key: metric_of(key).heading for key in keys}

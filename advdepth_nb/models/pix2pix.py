@@ -18,7 +18,7 @@ from .stereo_unet import check_size
 __all__ = ["norm_layer", "initialize", "TranslationNet", "translate"]
 
 
-# %% ../../nbs/30_models/pix2pix.ipynb #d01750ec
+# %% ../../nbs/30_models/pix2pix.ipynb #739b3968
 def norm_layer(norm: str) -> Callable[[int], nn.Module]:
     """A function from channels to the layer that normalizes them, by the batch at hand alone."""
     match norm:
@@ -31,6 +31,7 @@ def norm_layer(norm: str) -> Callable[[int], nn.Module]:
     raise ValueError(f"norm must be 'instance', 'batch' or 'none', not {norm!r}")
 
 
+# %% ../../nbs/30_models/pix2pix.ipynb #280fcfc5
 def initialize(layer: nn.Module) -> None:
     """CycleGAN's and pix2pix's initialization of one layer: weights N(0, 0.02), gains N(1, 0.02), biases 0."""
     if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
@@ -41,7 +42,7 @@ def initialize(layer: nn.Module) -> None:
         nn.init.zeros_(bias)
 
 
-# %% ../../nbs/30_models/pix2pix.ipynb #128be7c5
+# %% ../../nbs/30_models/pix2pix.ipynb #f71c7351
 def _down_level(channels: int, out: int, k: int, bias: bool, norm: Callable[[int], nn.Module]) -> nn.Module:
     """Level k of the way down: `(B,channels,H,W)` -> `(B,out,H/2,W/2)`; the picture itself is not rectified."""
     convolution = nn.Conv2d(channels, out, 4, stride=2, padding=1, bias=bias)
@@ -53,6 +54,7 @@ def _up_level(channels: int, out: int, bias: bool, norm: Callable[[int], nn.Modu
     return nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(channels, out, 4, 2, 1, bias=bias), norm(out))
 
 
+# %% ../../nbs/30_models/pix2pix.ipynb #ab64148e
 def _check_options(downs: int, final: str, dropout: float) -> None:
     """ValueError for options of `TranslationNet` that do not fit."""
     if downs < 3:

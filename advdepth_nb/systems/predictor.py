@@ -145,7 +145,7 @@ def save_colored(
     return save_picture(rgba[..., :3], path)
 
 
-# %% ../../nbs/80_systems/predictor.ipynb #7993f006
+# %% ../../nbs/80_systems/predictor.ipynb #3fcafd39
 @dataclass
 class Predictor(Generic[SomeExperiment]):
     """A trained network and the experiment that made it; call it with photographs."""
@@ -153,6 +153,11 @@ class Predictor(Generic[SomeExperiment]):
     net: nn.Module
     experiment: SomeExperiment
     device: str = "cpu"
+
+    @property
+    def lacks_rig(self) -> bool:
+        """Whether it would make depth with a rig, which is an option of its own, and was given none."""
+        return getattr(self, "rig", self) is None
 
     def __call__(
         self,

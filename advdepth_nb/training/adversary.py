@@ -332,7 +332,7 @@ def placebo_gradient(d: Discriminator, loss: Tensor, leaf: Tensor) -> Tensor:
     return random_direction(torch.autograd.grad(scale * loss, leaf)[0] / scale, d.generator)
 
 
-# %% ../../nbs/60_training/adversary.ipynb #0228e810
+# %% ../../nbs/60_training/adversary.ipynb #6cbfcb95
 class Adversary(Discriminator):
     """A discriminator in training: the generator's adversarial term, and its own updates."""
 
@@ -387,7 +387,7 @@ class Adversary(Discriminator):
                 torch.autograd.graph.increment_version(p)
             self.steps += 1
         with torch.no_grad():
-            real_right, fake_right = self.objective.told_apart(real_logits, fake_logits)
+            real_right, fake_right = self.objective.accuracy(real_logits, fake_logits)
         return {
             "discriminator": loss.detach(), "penalty": penalty.detach(),
             "real_logit": real_logits.detach().mean(), "fake_logit": fake_logits.detach().mean(),

@@ -108,7 +108,7 @@ def decoder_gradients(
     return [sum(float(by.norm()) for by in gradients(run, total, [weight])) for total in totals]
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #3ebe6428
+# %% ../../nbs/60_training/gan_monitor.ipynb #7cd7663b
 @contextmanager
 def undisturbed(run: Training) -> Iterator[None]:
     """Evaluation mode and borrowed random numbers inside; afterwards everything is as it was."""
@@ -130,6 +130,7 @@ def undisturbed(run: Training) -> Iterator[None]:
             adversary.generator.set_state(state)
 
 
+# %% ../../nbs/60_training/gan_monitor.ipynb #286185be
 @contextmanager
 def as_in_training(net: nn.Module) -> Iterator[None]:
     """Training mode inside; afterwards the buffers, such as batch norm's statistics, are as they were."""
@@ -143,7 +144,7 @@ def as_in_training(net: nn.Module) -> Iterator[None]:
                 buffer.copy_(before[name])
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #e987c872
+# %% ../../nbs/60_training/gan_monitor.ipynb #6123e3b3
 def adversary_of(run: Training) -> Adversary:
     """The discriminator of a run; ValueError where it has none."""
     if run.adversary is None:
@@ -151,6 +152,7 @@ def adversary_of(run: Training) -> Adversary:
     return run.adversary
 
 
+# %% ../../nbs/60_training/gan_monitor.ipynb #c2401afe
 def decoder_ratio(run: Training) -> float:
     """Norm of the adversarial gradient by the decoder's last weights, over that of all other terms together.
 
@@ -179,7 +181,7 @@ def raw_batches(
     return [default_collate([data[i] for i in row]) for row in chosen.tolist()]
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #f5816ec3
+# %% ../../nbs/60_training/gan_monitor.ipynb #51ed68ce
 def real_fake_pair(
     run: Training,
     raw: Mapping[str, Tensor],  # as the data yields it
@@ -205,7 +207,7 @@ def held_out_accuracy(
                 adversary.joined("real", real, condition), adversary.joined("fake", fake, condition)
             )
             logits.append([x.flatten() for x in pair])
-    real, fake = adversary.objective.told_apart(*(torch.cat(x) for x in zip(*logits)))
+    real, fake = adversary.objective.accuracy(*(torch.cat(x) for x in zip(*logits)))
     return {"real": float(real), "fake": float(fake)}
 
 
@@ -356,7 +358,7 @@ def power_spectrum(
     return torch.arange(1, bins + 1) / (2 * bins), (total / count.clamp(min=1))[:, 1 : bins + 1].cpu()
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #04125e18
+# %% ../../nbs/60_training/gan_monitor.ipynb #ccea1d96
 def spectra(
     real: Tensor,  # (B,C,H,W), as the discriminator sees it
     fake: Tensor,  # the same
@@ -369,6 +371,7 @@ def spectra(
     )
 
 
+# %% ../../nbs/60_training/gan_monitor.ipynb #7df694b7
 def plot_spectra(spectrum: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Both spectra of `spectra`, logarithmic in power."""
     ax = ax or plt.gca()
@@ -425,7 +428,15 @@ def draw_maps(fig: Any, given: Tensor, truth: Tensor, made: Tensor, patches: Map
         ax.set_title(name, fontsize=9)
 
 
-# %% ../../nbs/60_training/gan_monitor.ipynb #8e470202
+# %% ../../nbs/60_training/gan_monitor.ipynb #1e695b32
+def _finish(ax: Axes, title: str) -> None:
+    ax.set(xlabel="step")
+    ax.set_title(title, fontsize=9)
+    ax.legend(frameon=False, fontsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+# %% ../../nbs/60_training/gan_monitor.ipynb #90250083
 def plot_gradient(ax: Axes, checks: pd.DataFrame) -> None:
     """The adversarial fraction at the prediction and ratio at the decoder, check by check."""
     for name, color, label in (
@@ -438,6 +449,7 @@ def plot_gradient(ax: Axes, checks: pd.DataFrame) -> None:
     _finish(ax, "adversarial gradient; dashed: negligible")
 
 
+# %% ../../nbs/60_training/gan_monitor.ipynb #b2405d5c
 def plot_accuracy(ax: Axes, checks: pd.DataFrame) -> None:
     """Held-out accuracy on real and on fake, check by check."""
     for name, color in (("real", "0.2"), ("fake", "C1")):
@@ -446,13 +458,6 @@ def plot_accuracy(ax: Axes, checks: pd.DataFrame) -> None:
         ax.axhline(level, color="0.7", lw=1, ls=style, zorder=0)
     ax.set(ylim=(-0.03, 1.05))
     _finish(ax, "held-out patches called right; dashed: saturated")
-
-
-def _finish(ax: Axes, title: str) -> None:
-    ax.set(xlabel="step")
-    ax.set_title(title, fontsize=9)
-    ax.legend(frameon=False, fontsize=8)
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 # %% ../../nbs/60_training/gan_monitor.ipynb #be3f2389

@@ -146,7 +146,7 @@ class TrainingState:
             setattr(self, name, state[name])
 
 
-# %% ../../nbs/60_training/loop.ipynb #7ad67e5e
+# %% ../../nbs/60_training/loop.ipynb #60d8913d
 def maps(prediction: Tensor | Sequence[Tensor]) -> list[Tensor]:
     """The tensors of a prediction: one, or one for each scale."""
     return [prediction] if isinstance(prediction, Tensor) else list(prediction)
@@ -157,6 +157,7 @@ def added(parts: Iterable[Tensor]) -> Tensor:
     return reduce(add, parts)
 
 
+# %% ../../nbs/60_training/loop.ipynb #8583d387
 def backward(
     fabric: Fabric,
     total: Tensor,  # the loss

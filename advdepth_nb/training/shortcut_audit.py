@@ -38,7 +38,7 @@ def divide_scenes(
     return train, test
 
 
-# %% ../../nbs/60_training/shortcut_audit.ipynb #fc2a7f2a
+# %% ../../nbs/60_training/shortcut_audit.ipynb #79a20c87
 def train_probe_discriminator(
     real: Tensor,
     other: Tensor,
@@ -65,7 +65,7 @@ def train_probe_discriminator(
         adversary.network.eval()
         pairs = [adversary.logits(real[part], other[part]) for part in torch.tensor(test).split(batch)]
         adversary.network.train()
-    told = adversary.objective.told_apart(*(torch.cat([x.flatten() for x in side]) for side in zip(*pairs)))
+    told = adversary.objective.accuracy(*(torch.cat([x.flatten() for x in side]) for side in zip(*pairs)))
     found = dict(zip(("real", "fake"), map(float, told)))
     return adversary, found | {"accuracy": sum(found.values()) / 2}
 
