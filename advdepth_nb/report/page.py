@@ -508,16 +508,24 @@ def plot_image_errors(images: pd.DataFrame, system: str) -> Axes:
     return ax
 
 
-# %% ../../nbs/90_report/page.ipynb #9177f46a
+# %% ../../nbs/90_report/page.ipynb #6cac1e7b
 def check_same_network(records: Records) -> str:
-    """Say that every row has the same modules, shapes and parameters at test time, or raise."""
-    layouts = {}
+    """Say that every row has the same modules, shapes and parameters at test time, or raise.
+
+    Rows that bring a network of their own are named with it.
+    """
+    layouts, own = {}, {}
     for row in network_rows(records):
-        net, _ = load_model(one_run(records, row))
-        layouts[row] = tuple((name, tuple(p.shape)) for name, p in net.state_dict().items())
+        net, e = load_model(one_run(records, row))
+        kind = own if e.brings("network") else layouts
+        kind[row] = tuple((name, tuple(p.shape)) for name, p in net.state_dict().items())
     odd = [row for row, layout in layouts.items() if layout != next(iter(layouts.values()))]
     if odd:
         raise ValueError(f"rows {', '.join(odd)} have another network than {next(iter(layouts))} at test time")
-    count = sum(int(np.prod(shape)) for _, shape in next(iter(layouts.values())))
-    whole = f"{len(layouts)} rows, one network at test time ({count:,} numbers)"
-    return f"{whole}: discriminator and loss terms cost nothing."
+    size = lambda layout: sum(int(np.prod(shape)) for _, shape in layout)  # noqa: E731
+    others = ", ".join(f"`{row}` ({size(layout):,} numbers)" for row, layout in own.items())
+    apart = f" With a network of their own: {others}." if own else ""
+    if not layouts:
+        return apart.strip()
+    whole = f"{len(layouts)} rows, one network at test time ({size(next(iter(layouts.values()))):,} numbers)"
+    return f"{whole}: discriminator and loss terms cost nothing.{apart}"
