@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ["PUBLIC"]
 
-# %% ../nbs/public_face.ipynb #2aab1b9c
+# %% ../nbs/public_face.ipynb #9f487833
 from importlib import import_module
 from typing import Any
 
@@ -26,6 +26,7 @@ PUBLIC = {
     "load_file": "systems.base",
     "Study": "study.declare",
     "rows": "study.declare",
+    "pack_dataset": "data.datasets",
 }
 
 

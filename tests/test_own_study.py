@@ -144,21 +144,21 @@ TERM = "def edge(pred, target, mask):\n    return ((pred - target).abs() * mask)
 HEAD = "from advdepth_nb import Study, rows\nimport torch"
 
 
-@pytest.mark.parametrize("kind", ["notebook", "module"])
-def test_a_notebook_and_a_module_hold_a_study_too(kind, tmp_path, worlds, monkeypatch):
+@pytest.mark.parametrize("name", ["hand", "module"])
+def test_a_notebook_and_a_module_hold_a_study_too(name, tmp_path, worlds, monkeypatch):
     declared = 'study = Study.like("table1", rows={"baseline": rows.baseline, "edge": rows.baseline.with_loss(edge)})'
-    if kind == "notebook":
+    if name == "hand":
         given = as_notebook(
             tmp_path / "by_hand.ipynb", "%matplotlib inline", HEAD, TERM, declared, "study.run(seeds=99)", "1 / 0"
         )
     else:
         (tmp_path / "package").mkdir()
         (tmp_path / "package" / "terms.py").write_text(TERM)
-        (tmp_path / "package" / "by_hand.py").write_text(f"{HEAD}\nfrom .terms import edge\n\n{declared}\n")
+        (tmp_path / "package" / "by_module.py").write_text(f"{HEAD}\nfrom .terms import edge\n\n{declared}\n")
         monkeypatch.chdir(tmp_path)
-        given = "package.by_hand:study"
+        given = "package.by_module:study"
     done = command("ablate", given, "--scale", "smoke", "--out", tmp_path, "--dry-run", data=worlds)
-    assert done.returncode == 0 and "by_hand-rooms-smoke-report: 3 runs" in done.stdout, done.stderr
+    assert done.returncode == 0 and f"by_{name}-rooms-smoke-report: 3 runs" in done.stdout, done.stderr
 
 
 WRONG = {

@@ -37,6 +37,7 @@ __all__ = [
     "check_adversary",
     "check_optimizer",
     "check_augmentation",
+    "check_metric",
     "rehearse",
 ]
 
@@ -161,7 +162,7 @@ def check_term(term: Callable[..., Tensor], stage: Stage, below_zero: bool = Tru
         check_below_zero(term, inputs)
 
 
-# %% ../../nbs/85_study/rehearsal.ipynb #ead8fe5b
+# %% ../../nbs/85_study/rehearsal.ipynb #4b1f2fb7
 def _made(stage: Stage, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return network_for(stage.system, stage.e)
@@ -196,10 +197,10 @@ def check_network(make: Callable[..., nn.Module], stage: Stage) -> bool:
 
 def _check_sizes(make: Callable[..., nn.Module], net: nn.Module, stage: Stage) -> None:
     """Refuse a network that cannot see a whole frame, or says something else when it is asked again."""
-    frame = getattr(stage.e, "frame", None)
-    image = next(iter(stage.raw.values())).float() / 255 if frame else None
-    if image is None:
+    frame: tuple[int, int] | None = getattr(stage.e, "frame", None)
+    if frame is None:
         return
+    image = next(iter(stage.raw.values())).float() / 255
     with torch.no_grad(), told_of(make, f"makes a network that cannot see a frame of {frame[0]}x{frame[1]}"):
         once, again = (maps(net(image))[0] for _ in range(2))
     if not torch.equal(once, again):
@@ -294,7 +295,23 @@ def check_augmentation(augment: Callable[..., Mapping[str, Tensor]], stage: Stag
         refuse(augment, "gives another batch with the same generator; draw from the generator that it is called with")
 
 
-# %% ../../nbs/85_study/rehearsal.ipynb #7c782900
+# %% ../../nbs/85_study/rehearsal.ipynb #bce3da7d
+def check_metric(metric: Callable[..., Tensor], stage: Stage) -> None:
+    """Refuse a metric of one's own that is no number for each image, or counts pixels that do not."""
+    if not stage.system.metric_words:
+        refuse(metric, f"is a metric, but system '{stage.e.system}' takes none of a file of your own; leave it out")
+    pred, target, valid = (part.detach() for part in stage.system.term_inputs(stage.prediction(), stage.batch))
+    with torch.no_grad(), told_of(metric, "fails on two made-up images"):
+        value = metric(pred, target, valid)
+        moved = metric(torch.where(valid, pred, 9.0), torch.where(valid, target, 1.0), valid)
+    if not isinstance(value, Tensor) or value.shape != (len(pred),) or not value.isfinite().all():
+        told = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        refuse(metric, f"gives {told}, but a finite number for each image is expected, ({len(pred)},)")
+    if not torch.allclose(value, moved, rtol=1e-5):
+        refuse(metric, "counts pixels that are not valid: it moves with what stands there; multiply by the mask")
+
+
+# %% ../../nbs/85_study/rehearsal.ipynb #d43d9986
 def rehearse(experiments: Sequence[Experiment]) -> None:
     """Try every part that rows bring along, once; ValueError in one sentence for the first that cannot work."""
     tried: set[tuple[str, ...]] = set()
@@ -322,6 +339,9 @@ def _rehearse_row(stage: Stage, tried: set[tuple[str, ...]]) -> None:
     for part in ("adversary.network", "adversary.objective") if "adversarial" in e.losses else ():
         if once(part, str(e.adversary)):
             check_adversary(guest(e, part), stage)
+    for name, metric in guest_parts(e, "metrics").items():
+        if once(f"metrics.{name}"):
+            check_metric(metric, stage)
     if once("optimizer"):
         check_optimizer(guest(e, "optimizer"), stage)
     if once("augment"):

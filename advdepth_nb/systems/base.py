@@ -176,11 +176,12 @@ class SystemReport:
         return pd.DataFrame(columns=["row", "method", "source", "note"]) if table is None else table
 
 
-# %% ../../nbs/80_systems/base.ipynb #516c2124
+# %% ../../nbs/80_systems/base.ipynb #5d7beb56
 class SystemGuests(Generic[SomeExperiment]):
     """Where the parts that a row brings along fit in; without answers a system takes none."""
 
     term_words: str = ""  # the arguments of a loss term of one's own; "": it takes none
+    metric_words: str = ""  # the arguments of a metric of one's own; "": it takes none
     positive: bool = False  # whether what is predicted is a positive quantity, which an untrained network may miss
 
     def example(self, e: SomeExperiment, generator: torch.Generator) -> dict[str, Tensor]:
@@ -198,6 +199,10 @@ class SystemGuests(Generic[SomeExperiment]):
     def fit_output(self, out: Any, e: SomeExperiment) -> Any:
         """The output of a network of one's own in the form that the system's terms take; ValueError if it has none."""
         return out
+
+    def add_protocol(self, protocol: Any) -> None:
+        """Make a protocol of one's own known by its name."""
+        raise ValueError("this system takes no protocols of a file of your own; leave them out")
 
 
 # %% ../../nbs/80_systems/base.ipynb #bb50bede
@@ -277,7 +282,7 @@ def from_figures(system: SystemReport, name: str, *args: Any) -> Any:
     return function(*args) if function else None
 
 
-# %% ../../nbs/80_systems/base.ipynb #50cdca34
+# %% ../../nbs/80_systems/base.ipynb #99d67688
 def network_for(system: System, e: Experiment, pretrained: bool = True) -> nn.Module:
     """The network of a row; `pretrained=False`: weights of its own will follow, so none are fetched."""
     if e.brings("network"):
@@ -291,7 +296,9 @@ def task_for(system: System, e: Experiment, net: nn.Module) -> BatchTask:
         return system.batch_task(e, net)
     fit = partial(system.fit_output, e=e) if e.brings("network") else lambda out: out
     task = system.batch_task(without_guests(e), net)
-    return GuestTask(task, guest_parts(e, "losses"), system.term_inputs, fit, guest(e, "augment"))
+    return GuestTask(  # pyright: ignore[reportReturnType]  # whose network is a property: the system's task holds it
+        task, guest_parts(e, "losses"), system.term_inputs, fit, guest(e, "augment")
+    )
 
 
 def optimizer_for(system: System, e: Experiment, net: nn.Module) -> torch.optim.Optimizer:

@@ -359,7 +359,7 @@ def only_adversarial(e: Experiment) -> dict[str, float]:
     return {name: weight for name, weight in e.losses.items() if name == "adversarial"}
 
 
-# %% ../../nbs/80_systems/experiments.ipynb #a1569878
+# %% ../../nbs/80_systems/experiments.ipynb #d6abaae3
 @dataclass(frozen=True)
 class Study:
     """Rows in the order of a table; references that stand above them; rows that are run on request only."""
@@ -375,6 +375,9 @@ class Study:
     axes: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # row -> what constrains it, and its adversary
     notes: Mapping[str, str] = field(default_factory=dict)  # recipe -> a sentence for the caption of its tables
     published_note: str = ""  # a sentence on the rows of the tables that are marked [published]
+    metrics: Mapping[str, Any] = field(default_factory=dict)  # of one's own: registered key -> function
+    endpoints: Mapping[str, str] = field(default_factory=dict)  # metric -> what is asked of it; none: the system's
+    layout: Callable[..., Any] | None = None  # reads data of one's own: path -> data sets of dictionaries by split
 
     @property
     def groups(self) -> dict[str, list[str]]:

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/80_systems/guests.ipynb #58f3348e
+# %% ../../nbs/80_systems/guests.ipynb #63b5c202
 def called(make: Callable[..., Any], *args: Any, **offered: Any) -> Any:
     """`make` with these arguments, and with those of `offered` for which it has parameters."""
     try:
@@ -48,7 +48,7 @@ def guest(e: Experiment, part: str) -> Any:
 
 
 def guest_parts(e: Experiment, kind: str) -> dict[str, Any]:
-    """What a row brings of a kind that it may have several of: name -> the thing, of `losses` or `metrics`."""
+    """What a row brings of a kind that it may have several of, `losses`, `metrics` or `protocols`: name -> the thing."""
     names = {part.partition(".")[2]: part for part in e.guests or {} if part.partition(".")[0] == kind}
     return {name: guest(e, part) for name, part in names.items()}
 
