@@ -35,7 +35,11 @@ __all__ = [
     "notebook_cells",
     "without_magics",
     "bound_names",
+    "changed_names",
     "used_names",
+    "Statement",
+    "statements_of",
+    "needed_for",
     "sliced",
     "GuestCode",
     "read_code",
@@ -123,22 +127,29 @@ def without_magics(cell: str) -> str:
     return "\n".join("" if re.match(r"\s*[%!?]", line) else line for line in cell.splitlines())
 
 
-# %% ../../nbs/80_systems/guest_code.ipynb #03d6a8a2
+# %% ../../nbs/80_systems/guest_code.ipynb #f0e1bff8
 _CHANGES = {"append", "extend", "insert", "update", "add", "setdefault"}
 
 
 def bound_names(node: ast.stmt) -> set[str]:
-    """The names that a statement binds, or whose things it changes."""
+    """The names that a statement binds."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return {node.name}
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+
+
+def changed_names(node: ast.stmt) -> set[str]:
+    """The names whose things a statement changes in place: `rows["mine"] = ...`, `rows.update(...)`."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         called = node.value.func
         changes = isinstance(called, ast.Attribute) and called.attr in _CHANGES
-        return {_first_name(called)} if changes else set()
-    parts = [p for p in ast.walk(node) if isinstance(p, (ast.Name, ast.Subscript, ast.Attribute))]
-    return {_first_name(part) for part in parts if isinstance(part.ctx, ast.Store)} - {""}
+        return {_first_name(called)} - {""} if changes else set()
+    parts = [
+        p for p in ast.walk(node) if isinstance(p, (ast.Subscript, ast.Attribute)) and isinstance(p.ctx, ast.Store)
+    ]
+    return {_first_name(part) for part in parts} - {""}
 
 
 def _first_name(node: ast.AST) -> str:
@@ -148,51 +159,85 @@ def _first_name(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def used_names(source: str) -> set[str]:
-    """The global names that a statement looks up, its functions and classes included."""
+def used_names(source: str) -> tuple[set[str], set[str]]:
+    """The global names that a statement looks up when it runs, and those that its functions do when they are called."""
 
-    def of(table: symtable.SymbolTable) -> set[str]:
-        top = str(table.get_type()) == "module"
+    def of(table: symtable.SymbolTable, top: bool) -> set[str]:
         here = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
-        return here.union(*map(of, table.get_children()))
+        return here if top else here.union(*(of(child, False) for child in table.get_children()))
 
-    return of(symtable.symtable(source, "a cell", "exec"))
-
-
-# %% ../../nbs/80_systems/guest_code.ipynb #128f2d25
-def _lines_of(node: ast.stmt) -> range:
-    """The lines of a statement, its decorators included."""
-    first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-    return range(first, (node.end_lineno or node.lineno) + 1)
+    whole = symtable.symtable(source, "a cell", "exec")
+    return of(whole, True), set().union(*(of(child, False) for child in whole.get_children()))
 
 
-def _registers(node: ast.stmt) -> bool:
-    """Whether the statement calls `register(...)`: a metric's or a system's."""
-    called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
-    return isinstance(called, ast.Name) and called.id.startswith("register")
+# %% ../../nbs/80_systems/guest_code.ipynb #6b57afc1
+@dataclass(frozen=True)
+class Statement:
+    """One statement of a notebook's cells."""
+
+    cell: int  # from 1
+    lines: range  # in it, from 1, decorators included
+    node: ast.stmt
+    text: str
+
+    @property
+    def registers(self) -> bool:
+        """Whether it calls `register(...)`: a metric's or a system's."""
+        node = self.node
+        called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+        return isinstance(called, ast.Name) and called.id.startswith("register")
 
 
+def statements_of(cells: Sequence[str], where: object) -> list[Statement]:
+    """All statements of the cells in order."""
+    found = []
+    for i, cell in enumerate(cells, 1):
+        lines = (text := without_magics(cell)).splitlines()
+        for node in ast.parse(_decoded(text.encode(), f"{where}, cell {i}")).body:
+            begin = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+            place = range(begin, (node.end_lineno or node.lineno) + 1)
+            found.append(Statement(i, place, node, "\n".join(lines[n - 1] for n in place)))
+    return found
+
+
+def needed_for(name: str, found: Sequence[Statement]) -> set[int]:
+    """The statements, by their numbers, that the last meaning of a name depends on."""
+    kept: set[int] = set()
+    asked = [(name, len(found)), *((n, len(found)) for s in found if s.registers for n in used_names(s.text)[0])]
+    seen = set()
+    while asked:
+        one, before = asked.pop()
+        binding = [i for i, s in enumerate(found) if one in bound_names(s.node)]
+        if (one, before) in seen or not binding:  # a name of Python's own
+            continue
+        seen.add((one, before))
+        last = max([i for i in binding if i < before], default=max(binding))
+        changes = [i for i, s in enumerate(found) if last < i < before and one in changed_names(s.node)]
+        for i in {last, *changes} - kept:
+            kept.add(i)
+            now, later = used_names(found[i].text)
+            asked += [(n, i) for n in now] + [(n, len(found)) for n in later]
+    return kept | {i for i, s in enumerate(found) if s.registers}
+
+
+# %% ../../nbs/80_systems/guest_code.ipynb #41c607b2
 def sliced(cells: Sequence[str], name: str, where: object = "the notebook") -> str:
     """The statements of the cells that the thing called `name` depends on, in order, as a Python file."""
-    texts = [without_magics(cell) for cell in cells]
-    parsed = [ast.parse(_decoded(text.encode(), f"{where}, cell {i}")).body for i, text in enumerate(texts, 1)]
-    left = [(i, node) for i, body in enumerate(parsed) for node in body]
-    needed, lines = {name}, {i: set() for i in range(len(texts))}
-    while kept := [(i, node) for i, node in left if bound_names(node) & needed or _registers(node)]:
-        left = [one for one in left if one not in kept]
-        for i, node in kept:
-            lines[i] |= {*_lines_of(node)}
-            needed |= used_names("\n".join(texts[i].splitlines()[n - 1] for n in _lines_of(node)))
-    parts = [
-        f"# cell {i + 1}\n" + "\n".join(line for n, line in enumerate(texts[i].splitlines(), 1) if n in kept_lines)
-        for i, kept_lines in lines.items() if kept_lines
-    ]  # fmt: skip
-    future = "from __future__ import annotations\n"
-    whole = "\n\n".join(parts).replace(future, "") + "\n"
-    return (future if any(future in part for part in parts) else "") + whole
+    found = statements_of(cells, where)
+    kept = [found[i] for i in sorted(needed_for(name, found))]
+    future = "from __future__ import annotations"
+    parts, cell, line = ([future] if any(s.text == future for s in found) else []), 0, 0
+    for s in kept:
+        if s.cell == cell and s.lines.start <= line:  # behind a semicolon
+            continue
+        parts += [f"\n# cell {s.cell}"] if s.cell != cell else []
+        parts.append(("\n\n" if isinstance(s.node, (ast.FunctionDef, ast.ClassDef)) else "") + s.text)
+        cell, line = s.cell, s.lines.stop - 1
+    return "\n".join(parts).lstrip() + "\n"
 
 
-# %% ../../nbs/80_systems/guest_code.ipynb #6b91340f
+# %% ../../nbs/80_systems/guest_code.ipynb #e2330d80
+_CELL = re.compile(rb"(?m)^# cell \d+$")
 PLACE = re.compile(r"code/([0-9a-f]{16})/(.+\.py)")
 
 
@@ -214,6 +259,7 @@ class GuestCode:
         """16 hexadecimal digits of all that it holds."""
         told = hashlib.sha256()
         for name, content in sorted(self.files.items()):
+            content = _CELL.sub(b"", content)  # by which number it was run
             told.update(f"{name}\0{len(content)}\0".encode() + content)
         return told.hexdigest()[:16]
 
