@@ -51,4 +51,4 @@ def run_cells(path: Path, scratch: Path) -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_notebook(path, tmp_path):
     with ProcessPoolExecutor(1, mp_context=FRESH) as process:
-        process.submit(run_cells, path, tmp_path).result(timeout=300)
+        process.submit(run_cells, path, tmp_path).result(timeout=600)

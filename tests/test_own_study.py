@@ -8,9 +8,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from commands import command, start
 
+from advdepth_nb import load
+from advdepth_nb.report import page, verdicts
+from advdepth_nb.study.collect import collect
+from advdepth_nb.study.evaluate import evaluate_run
 from advdepth_nb.study.plan import Run, make_plan
+from advdepth_nb.study.schedule import packed_files
+from advdepth_nb.study.train import train_planned
+from advdepth_nb.systems.base import STUDIES, load_file
 
 FILE = Path(__file__).with_name("edge_study.py")
 FIVE = ("--scale", "smoke", "--seeds", 2, "--jobs", 2)
@@ -208,3 +216,93 @@ def test_a_script_runs_its_own_study(tmp_path, worlds):
 def test_guest_runs_are_read_with_any_code_for_comparison(folder):
     run = Run.read(folder / "runs/mine/seed=1", any_code=True)
     assert run.fingerprint == planned(folder, "mine")["fingerprint"] and run.code == planned(folder, "mine")["code"]
+
+
+def declared(path: Path, text: str):
+    """The study of a file with this text."""
+    path.write_text(text)
+    (name,) = load_file(path)
+    return STUDIES[name]
+
+
+OTHERS = {
+    "stereo": (
+        "rows.stereo.baseline", "def term(disparities, left, right):\n    return disparities.square().mean()",
+        "nn.Sequential(nn.Conv2d(3, 2, 3, padding=1), nn.Sigmoid())", (4, 32, 64),
+    ),
+    "translate": (
+        "rows.translate.segment_l1", "def term(pred, target, given):\n    return (pred - target).square().mean()",
+        "nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Tanh())", (4, 3, 32, 64),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("system", OTHERS)
+def test_a_term_and_a_network_for_the_other_systems(system, tmp_path, worlds, monkeypatch):
+    monkeypatch.setenv("ADVDEPTH_DATA", str(worlds))
+    row, term, network, shape = OTHERS[system]
+    study = declared(
+        tmp_path / f"own_{system}.py",
+        f"from torch import nn\n{HEAD}\n\n\n{term}\n\n\ndef small():\n    return {network}\n\n\n"
+        f"begun = {row}\nmine = begun.with_network(small).with_loss(term)\n"
+        f"study = Study.like({system!r}, rows={{'a': begun, 'b': mine}})",
+    )
+    folder = study.train("b", scale="smoke", out=tmp_path)
+    assert "term/term" in pd.read_parquet(folder / "history.parquet")
+    assert load(folder, device="cpu")(torch.rand(4, 3, 32, 64)).shape == shape
+
+
+METRIC = """
+from advdepth_nb.metrics.protocols import Protocol
+from advdepth_nb.metrics.registry import Metric, register
+
+register(Metric("largest", "largest error", "lower", "largest absolute error of depth", "m"))
+
+
+def largest(pred, target, valid):
+    return ((pred - target).abs() * valid).amax((1, 2, 3))
+
+
+study = Study.like(
+    "table1", rows={"baseline": rows.baseline, "ssim": rows.ssim}, metrics={"largest": largest},
+    protocols=[Protocol("near", (96, 128), max_depth=3.0)], endpoints={"largest": "superior?"},
+)
+"""
+
+
+def test_a_metric_and_a_protocol_of_ones_own_reach_table_and_verdicts(tmp_path, worlds, monkeypatch):
+    monkeypatch.setenv("ADVDEPTH_DATA", str(worlds))
+    study = declared(tmp_path / "own_metric.py", HEAD + METRIC)
+    plan = study.plan("smoke", seeds=2, out=tmp_path)
+    packed = packed_files(plan, lambda text: None)[""]
+    for run in plan.runs:
+        run.write()
+        train_planned(run.folder, packed, "cpu")
+        evaluate_run(run.folder, packed, device="cpu")
+    records = collect(plan.folder)
+    assert {"near", "hu@96x128"} <= set(records.images["protocol"]) and len(records.runs) == 5
+    table = page.readable(records, "near")
+    assert "largest error, m ↓" in table and list(table.index) == ["mean_depth", "baseline", "ssim"]
+    judged = verdicts.verdict_tables(records)
+    asked = judged["hu@96x128"].query("endpoint == 'primary'")
+    assert set(asked["metric"]) == {"largest"} and "declared with the study" in verdicts.write_verdicts(
+        records, judged, tmp_path
+    )
+
+
+def test_a_layout_of_ones_own_is_packed_when_it_is_planned_with(tmp_path, worlds, monkeypatch):
+    monkeypatch.setenv("ADVDEPTH_DATA", str(tmp_path / "data"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "depths.npy").write_bytes(b"")
+    reader = (
+        "def frames(folder):\n    assert (folder / 'depths.npy').exists()\n"
+        "    images = [torch.rand(3, 72, 96) for _ in range(8)]\n"
+        "    return [{'image': x, 'depth': x[0] + 1, 'scene': str(i)} for i, x in enumerate(images)]"
+    )
+    study = declared(
+        tmp_path / "own_layout.py",
+        f"{HEAD}\n\n\n{reader}\n\n\nstudy = Study.like('table1', rows={{'baseline': rows.baseline}}, layout=frames)",
+    )
+    plan = study.plan("smoke", data=str(tmp_path / "mine"), out=tmp_path)
+    assert plan.data.startswith(str(tmp_path / "data" / "mine-frames-")) and Path(plan.data).exists()
+    assert study.plan("smoke", data=str(tmp_path / "mine"), out=tmp_path).data == plan.data

@@ -278,7 +278,7 @@ def _adversarial(own: Mapping[str, OwnRow], recipe: str) -> list[str]:
     return [name for name, row in own.items() if "adversarial" in row.row("smoke", recipe).losses]
 
 
-# %% ../../nbs/85_study/declare.ipynb #828d307c
+# %% ../../nbs/85_study/declare.ipynb #9f877018
 @dataclass(frozen=True, eq=False)
 class Study(experiments.Study):
     """Rows of one's own in the order of their table; the first is what the others are compared with."""
@@ -289,7 +289,7 @@ class Study(experiments.Study):
     def all(self) -> dict[str, Row]:
         """Every row by name, scored by the study's own metrics and protocols beside those of its system."""
         parts = {f"metrics.{key}": metric for key, metric in self.metrics.items()}
-        parts |= {f"protocols.{protocol.name}": protocol for protocol in self.protocols}
+        parts |= {f"protocols.{protocol.name}": self for protocol in self.protocols}
         return {name: scored_with(row, parts) if parts else row for name, row in super().all.items()}
 
     @classmethod
@@ -347,7 +347,7 @@ class Study(experiments.Study):
             done = planned_fingerprint(run.folder) == run.fingerprint and (run.folder / "budget.json").exists()
             if not done:
                 run.write()
-                told = lambda part, text, name=run.row: say(f"[1/1] {name} seed {seed} {text}, {part:.0%}")  # noqa: E731
+                told = partial(_tell, say, f"[1/1] {run.row} seed {seed}")
                 train_planned(run.folder, packed[run.experiment.task], plan.device, run.init_from or "", say=told)
         return plan.runs[-1].folder
 
@@ -361,6 +361,11 @@ class Study(experiments.Study):
     ) -> StudyResult:
         """Run what is left of it, and make its report; run again it goes on where it stopped."""
         return run_study(self.plan(scale, seeds, **planned), jobs, finished)
+
+
+def _tell(say: Callable[[str], None], place: str, part: float, text: str) -> None:
+    """What training tells, as a line that begins with its run."""
+    say(f"{place} {text}, {part:.0%}")
 
 
 # %% ../../nbs/85_study/declare.ipynb #8f4a6cbc
