@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ["PUBLIC"]
 
-# %% ../nbs/public_face.ipynb #cd10eca8
+# %% ../nbs/public_face.ipynb #9f487833
 from importlib import import_module
 from typing import Any
 
@@ -24,6 +24,9 @@ PUBLIC = {
     "power_analysis": "stats.crossed",
     "score_predictions": "metrics.rescoring",
     "load_file": "systems.base",
+    "Study": "study.declare",
+    "rows": "study.declare",
+    "pack_dataset": "data.datasets",
 }
 
 

@@ -25,15 +25,21 @@ def test_it_is_run_judged_and_reported(folder):
     assert table["angle"].between(1, 179).all() and "mean angle, ° ↓" in (folder / "normals.md").read_text()
     assert "both_terms" in (folder / "verdicts.md").read_text()
     planned = json.loads((folder / "runs" / "cosine" / "seed=1" / "experiment.json").read_text())
-    assert planned["experiment"]["system"] == "normals" and planned["code"] == str(FILE)
+    assert planned["experiment"]["system"] == "normals" and copy_of(folder).read_text() == FILE.read_text()
+
+
+def copy_of(folder) -> Path:
+    """The copy of the file that stays beside the runs."""
+    planned = json.loads((folder / "runs" / "cosine" / "seed=1" / "experiment.json").read_text())
+    return folder / planned["code"]
 
 
 def test_the_report_is_made_again_when_the_file_is_named(folder):
     data = folder.parents[1] / "data"
     refused = start("report", folder, data=data)  # another process, which does not know the system
-    assert f"give --code {FILE}, or load_file(" in refused.communicate()[1] and refused.returncode == 2
+    assert f"give --code {copy_of(folder)}, or load_file(" in refused.communicate()[1] and refused.returncode == 2
     (folder / "normals.md").unlink()
-    done = start("report", folder, "--code", FILE, data=data)
+    done = start("report", folder, "--code", copy_of(folder), data=data)
     assert "protocol whole" in done.communicate()[0] and (folder / "normals.md").exists()
 
 
@@ -50,4 +56,4 @@ def test_another_process_does_not_run_its_file_unasked(folder):
     run = folder / "runs" / "cosine" / "seed=0"
     code = f"from advdepth_nb.systems.model_files import load_model; load_model({str(run)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and f"load_file({str(FILE)!r}) first" in done.stderr
+    assert done.returncode == 1 and f"load_file({str(copy_of(folder))!r}) first" in done.stderr

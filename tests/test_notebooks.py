@@ -10,7 +10,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # The templates in nbs/runs are run by test_study.py, the studies keep the outputs they were committed with.
-NOTEBOOKS = [*sorted(ROOT.glob("nbs/*.ipynb")), *sorted(ROOT.glob("nbs/[0-9][0-9]_*/*.ipynb"))]
+NOTEBOOKS = [
+    *sorted(ROOT.glob("nbs/*.ipynb")), *sorted(ROOT.glob("nbs/[0-9][0-9]_*/*.ipynb")),
+    *sorted(ROOT.glob("nbs/guides/*.ipynb")),
+]  # fmt: skip
 
 # A server imports what is slow to import, once, and forks a process for each notebook.
 FRESH = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
@@ -32,12 +35,14 @@ def run_cells(path: Path, scratch: Path) -> None:
 
     os.chdir(path.parent)
     tempfile.tempdir = str(scratch)
+    os.environ["ADVDEPTH_DATA"] = str(scratch / "data")
     torch.set_num_threads(1)  # tests run side by side on two cores
     shell = Shell.instance(colors="NoColor")
     shell.run_line_magic("matplotlib", "inline")
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
-            error = (result := shell.run_cell(cell.source)).error_before_exec or result.error_in_exec
+            result = shell.run_cell(cell.source, store_history=True)  # `In` is where a study finds its cells
+            error = result.error_before_exec or result.error_in_exec
             if error:
                 told = "\n".join(shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__))
                 raise RuntimeError(f"{path.name}:\n{cell.source}\n\n{told}") from error
@@ -46,4 +51,4 @@ def run_cells(path: Path, scratch: Path) -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_notebook(path, tmp_path):
     with ProcessPoolExecutor(1, mp_context=FRESH) as process:
-        process.submit(run_cells, path, tmp_path).result(timeout=300)
+        process.submit(run_cells, path, tmp_path).result(timeout=600)

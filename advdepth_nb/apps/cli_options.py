@@ -31,7 +31,7 @@ __all__ = [
     "former",
 ]
 
-# %% ../../nbs/95_apps/cli_options.ipynb #2213dc61
+# %% ../../nbs/95_apps/cli_options.ipynb #2520985d
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -44,7 +44,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="name=value, e.g. lr=3e-4 or losses.adversarial=0.1")]
 Code = Annotated[
     Path | None,
-    typer.Option(help="the Python file that registers the study or system; it is run, so know who wrote it"),
+    typer.Option(help="the file that declares the study or system; it is run, so know who wrote it"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; remarks go to stderr")]
 

@@ -140,12 +140,14 @@ def plot_predictions(nets: Mapping[str, nn.Module], e: DepthExperiment, packed: 
     return fig
 
 
-# %% ../../nbs/90_report/depth.ipynb #dee24e39
-def network_diagram(records: Records) -> Figure:
-    """The study's network and its discriminator, drawn from the real modules."""
+# %% ../../nbs/90_report/depth.ipynb #ef2c0af9
+def network_diagram(records: Records) -> Figure | None:
+    """The study's network and its discriminator, drawn from the real modules; of one's own only ours are drawn."""
     rows = network_rows(records)
     net, e = load_row(records, "adv" if "adv" in rows else rows[0], DepthExperiment)
-    discriminator = SYSTEMS["depth"].adversary(e, seed=0)
+    if e.brings("network"):
+        return None
+    discriminator = None if e.brings("adversary.network") else SYSTEMS["depth"].adversary(e, seed=0)
     return draw_network(net, e.crop, e.encoder, discriminator and discriminator.network)
 
 

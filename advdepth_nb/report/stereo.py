@@ -235,12 +235,14 @@ def error_points(records: Records) -> Figure:
     return fig
 
 
-# %% ../../nbs/90_report/stereo.ipynb #2054f879
-def network_diagram(records: Records) -> Figure:
-    """The study's network and its discriminator, drawn from the real modules."""
+# %% ../../nbs/90_report/stereo.ipynb #4d517407
+def network_diagram(records: Records) -> Figure | None:
+    """The study's network and its discriminator, drawn from the real modules; of one's own only ours are drawn."""
     rows = network_rows(records)
     net, e = load_row(records, "full" if "full" in rows else rows[0], StereoExperiment)
-    discriminator = SYSTEMS["stereo"].adversary(e, seed=0)
+    if e.brings("network"):
+        return None
+    discriminator = None if e.brings("adversary.network") else SYSTEMS["stereo"].adversary(e, seed=0)
     return draw_stereo(net, e.size, discriminator and discriminator.network)
 
 

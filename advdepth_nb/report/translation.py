@@ -210,13 +210,15 @@ def class_points(records: Records) -> Figure | None:
     return _points(table, rows, columns, "segment") if rows and columns else None
 
 
-# %% ../../nbs/90_report/translation.ipynb #7ae798e6
-def network_diagram(records: Records) -> Figure:
-    """The generator and its discriminator, drawn from the real modules."""
+# %% ../../nbs/90_report/translation.ipynb #2d61592b
+def network_diagram(records: Records) -> Figure | None:
+    """The generator and its discriminator, drawn from the real modules; of one's own only ours are drawn."""
     rows = network_rows(records)
     row = next((r for r in rows if r.endswith("_l1_cgan")), rows[0])
     net, e = load_row(records, row, TranslationExperiment)
-    discriminator = SYSTEMS["translation"].adversary(e, seed=0)
+    if e.brings("network"):
+        return None
+    discriminator = None if e.brings("adversary.network") else SYSTEMS["translation"].adversary(e, seed=0)
     conditional = bool(e.adversary and e.adversary.conditional)
     return draw_translation(net, e.size, discriminator and discriminator.network, conditional)
 

@@ -121,7 +121,7 @@ def _without_placebo(table: pd.DataFrame, study: Study, placebo: Mapping[str, Se
     return table
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #e856d706
+# %% ../../nbs/90_report/verdicts.ipynb #ef3ed4dc
 def verdict_table(
     records: Records,
     protocol: str,
@@ -148,7 +148,7 @@ def verdict_table(
         )  # fmt: skip
         tables.append(_without_placebo(table, study, placebo).assign(reference=reference))
     table = pd.concat(tables, ignore_index=True)
-    asked = system.endpoints_under(protocol)
+    asked = study.endpoints or system.endpoints_under(protocol)
     endpoint = table["metric"].map(lambda metric: "primary" if metric in asked else "exploratory")
     return table.assign(endpoint=endpoint, asked=table["metric"].map(asked).fillna(""))
 
@@ -268,13 +268,13 @@ def words_of(records: Records, judged: Mapping[str, pd.DataFrame | str]) -> dict
     return told
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #478af9c0
-def _asked(table: pd.DataFrame) -> str:
-    """What was asked beforehand, of which metrics, and what the rest is."""
+# %% ../../nbs/90_report/verdicts.ipynb #45215f32
+def _asked(table: pd.DataFrame, own: bool = False) -> str:
+    """What was asked beforehand, of which metrics, and what the rest is; `own`: the study says so, not its system."""
     primary = table[table["endpoint"] == "primary"].drop_duplicates("metric")
     named = " and ".join(f"{metric_of(line.metric).symbol} ({line.asked})" for line in primary.itertuples())
     return (
-        f"Primary endpoints, the same for every study of this kind: {named}. Every other metric is exploratory "
+        f"Primary endpoints, {'declared with the study' if own else 'the same for every study of this kind'}: {named}. Every other metric is exploratory "
         "(`verdicts.csv`). Words ask for more than an interval that excludes 0: seeds and scenes each by their own "
         "degrees of freedom, and Holm over the rows."
     )
@@ -301,7 +301,8 @@ def write_verdicts(
     said = []
     for name, table in tables.items():
         caveat = getattr(system_of(records).protocol(name), "caveat", "")
-        said += [f"### {name}", *filter(None, [caveat]), _asked(table), _against(table)]
+        own = bool(STUDIES[study_of(records)].endpoints)
+        said += [f"### {name}", *filter(None, [caveat]), _asked(table, own), _against(table)]
         said += [f"{why[0].upper()}{why[1:]}." for why in [unreferenced(records, name)] if why]
     text = "\n\n".join([*said, *(f"**{name}**: {why}." for name, why in judged.items() if isinstance(why, str))])
     text = no_tags(text)

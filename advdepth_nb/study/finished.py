@@ -42,14 +42,14 @@ def _shown(facts: Mapping[str, Any], name: str) -> str:
     return "default" if name not in facts else str(facts[name]) or "none"
 
 
-# %% ../../nbs/85_study/finished.ipynb #e2bc4311
+# %% ../../nbs/85_study/finished.ipynb #d0651916
 def difference(run: Run) -> str:
     """How what lies finished in a run's folder differs from the run, in words; "" where nothing would be lost."""
     finished = any((run.folder / name).exists() for name in ("metrics.json", "model.safetensors"))
     if not finished or run.state == "done" or planned_fingerprint(run.folder) == run.fingerprint:
         return ""
     try:
-        was, now = _facts(Run.read(run.folder)), _facts(run)
+        was, now = _facts(Run.read(run.folder, any_code=True)), _facts(run)
     except (ValueError, FileNotFoundError, KeyError, TypeError):
         return "nobody can tell what it was made with"
     names = [name for name in dict.fromkeys([*was, *now]) if was.get(name) != now.get(name)]

@@ -28,7 +28,7 @@ from ..training.adversary import AdversarySettings
 # %% auto #0
 __all__ = ["SHARED", "experiment", "from_settings"]
 
-# %% ../../nbs/80_systems/catalog.ipynb #e36eec79
+# %% ../../nbs/80_systems/catalog.ipynb #fa43bb66
 # What a reference row takes over from `--set`: all rows must have one network and one form of data.
 SHARED = {
     "encoder", "pretrained", "fusion_width", "frozen_stages", "frozen_norm", "align_corners", "frame", "crop", "world",
@@ -55,14 +55,18 @@ def experiment(
     e = replace(e, row=row, hypothesis=(declared.__doc__ or "").strip())
     own = row in table.rows or row in table.on_request
     given = current_settings(settings, own=field_names(type(e)))
-    return with_settings(e, {k: v for k, v in given.items() if _is_meant(e, k, own)})
+    brought = {term for make in table.all.values() for term in getattr(make, "brought_terms", ())}
+    return with_settings(e, {k: v for k, v in given.items() if _is_meant(e, k, own, brought)})
 
 
-def _is_meant(e: Experiment, name: str, own: bool) -> bool:
-    """Whether a setting is for this row; `own`: a row of the table, not one that is pretrained by or compared with."""
+def _is_meant(e: Experiment, name: str, own: bool, brought: set[str]) -> bool:
+    """Whether a setting is for this row; `own`: a row of the table, not one that is pretrained by or compared with.
+
+    `brought`: terms that other rows of the study bring along.
+    """
     part, _, term = name.partition(".")
     check_name(e, part)  # before anything is left out below
-    if part == "losses" and term in e.terms(e.recipe) and term not in e.losses:
+    if part == "losses" and term in e.terms(e.recipe) | brought and term not in e.losses:
         return False  # a weight is for the rows that have the term; it does not make one row into another
     if part == "adversary" and e.adversary is None:
         return False  # nor does it give a discriminator to a row without one

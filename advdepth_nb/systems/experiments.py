@@ -79,10 +79,10 @@ WORLD_RANGES: dict[str, Range] = {
 }
 
 
-# %% ../../nbs/80_systems/experiments.ipynb #06613fe4
+# %% ../../nbs/80_systems/experiments.ipynb #762977e8
 def check_terms(e: Experiment) -> None:
     """Refuse terms that the system does not know, that lack a discriminator, or whose weight is no number."""
-    known = e.terms(e.recipe)
+    known = e.terms(e.recipe) | set(e.guest_terms)
     if unknown := set(e.losses) - known:
         raise ValueError(f"unknown loss term {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
     if "adversarial" in e.losses and e.adversary is None:
@@ -131,7 +131,7 @@ def check_compute(e: Experiment) -> None:
         )
 
 
-# %% ../../nbs/80_systems/experiments.ipynb #aff015bb
+# %% ../../nbs/80_systems/experiments.ipynb #aa1e8f30
 @dataclass(frozen=True)
 class World:
     """How much of a synthetic world is rendered for a scale; ignored when real data is given."""
@@ -189,6 +189,7 @@ class Experiment:
     grad_fractions: Mapping[str, float] = field(default_factory=dict)  # term -> fraction of the gradient, not a weight
     n_trials: Mapping[str, float] = field(default_factory=dict)  # term -> weights tried before its own was chosen
     match_compute: bool = False  # no adversary, but its floating-point operations spent on more steps
+    guests: Mapping[str, str] | None = None  # part, as "network" or "losses.edge" -> its name in a file of one's own
 
     @classmethod
     def terms(cls, recipe: str) -> set[str]:
@@ -199,6 +200,16 @@ class Experiment:
     def discriminator_size(self) -> tuple[int, int]:
         """(H,W) of what the discriminator sees."""
         raise NotImplementedError
+
+    @property
+    def guest_terms(self) -> dict[str, str]:
+        """Loss terms of a file of one's own: term -> its name there."""
+        own = {part.partition(".")[::2]: name for part, name in (self.guests or {}).items()}
+        return {term: name for (kind, term), name in own.items() if kind == "losses"}
+
+    def brings(self, part: str) -> bool:
+        """Whether a part comes from a file of one's own."""
+        return part in (self.guests or {})
 
     @property
     def trained(self) -> bool:
@@ -251,10 +262,10 @@ def field_names(kind: type) -> set[str]:
     return {f.name for f in dataclasses.fields(kind)}
 
 
-# %% ../../nbs/80_systems/experiments.ipynb #2e8ce1aa
+# %% ../../nbs/80_systems/experiments.ipynb #d2df1ddb
 def check_name(thing: Any, first: str) -> None:
     """Refuse a name that no field of `thing` has, or that is given by other means."""
-    fields = field_names(type(thing)) - {"row", "hypothesis", "scale", "recipe"}
+    fields = field_names(type(thing)) - {"row", "hypothesis", "scale", "recipe", "guests"}
     if first not in fields:
         raise ValueError(f"unknown setting '{first}'; {type(thing).__name__} has {', '.join(sorted(fields))}")
 
@@ -350,7 +361,7 @@ def only_adversarial(e: Experiment) -> dict[str, float]:
     return {name: weight for name, weight in e.losses.items() if name == "adversarial"}
 
 
-# %% ../../nbs/80_systems/experiments.ipynb #a1569878
+# %% ../../nbs/80_systems/experiments.ipynb #d6abaae3
 @dataclass(frozen=True)
 class Study:
     """Rows in the order of a table; references that stand above them; rows that are run on request only."""
@@ -366,6 +377,9 @@ class Study:
     axes: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # row -> what constrains it, and its adversary
     notes: Mapping[str, str] = field(default_factory=dict)  # recipe -> a sentence for the caption of its tables
     published_note: str = ""  # a sentence on the rows of the tables that are marked [published]
+    metrics: Mapping[str, Any] = field(default_factory=dict)  # of one's own: registered key -> function
+    endpoints: Mapping[str, str] = field(default_factory=dict)  # metric -> what is asked of it; none: the system's
+    layout: Callable[..., Any] | None = None  # reads data of one's own: path -> data sets of dictionaries by split
 
     @property
     def groups(self) -> dict[str, list[str]]:
@@ -419,10 +433,11 @@ def crossed(
     return Study(system, recipe, data, {name: row(*pair) for name, pair in pairs.items()}, {}, axes=pairs, **keys)
 
 
-# %% ../../nbs/80_systems/experiments.ipynb #2260426a
+# %% ../../nbs/80_systems/experiments.ipynb #e7f7f4c5
 def as_settings(e: Experiment) -> dict[str, Any]:
     """The experiment as plain JSON-ready data: what a fingerprint is made of and what stands beside the weights."""
-    return {"system": e.system, **asdict(e)}
+    told = {"system": e.system, **asdict(e)}
+    return told if e.guests else {name: value for name, value in told.items() if name != "guests"}
 
 
 # %% ../../nbs/80_systems/experiments.ipynb #3de556a7
