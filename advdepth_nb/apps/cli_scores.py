@@ -91,7 +91,7 @@ def verdict(
         write_document(as_document(found, notes, files, table=scores))
 
 
-# %% ../../nbs/95_apps/cli_scores.ipynb #dd5ae47e
+# %% ../../nbs/95_apps/cli_scores.ipynb #fedfbbc6
 def _values(inverse: bool, disparity: bool) -> str:
     """What the maps hold."""
     if inverse and disparity:
@@ -120,8 +120,8 @@ def compare(
 ) -> None:
     """Are the predictions of depth in one folder better than those in another? In every format `evaluate` reads.
 
-    BASE/seed=0/..., BASE/seed=1/...: a subfolder with a prediction for every image is a seed. One seed each: differences
-    over scenes, and no verdict.
+    BASE/seed=0/..., BASE/seed=1/...: a subfolder with a prediction for every image is a seed. One seed each:
+    differences over scenes, and no verdict.
 
     --json: reference, level, data, split, protocol, seeds (row to its seeds), n_images; verdicts, notes and files as of
     `advdepth verdict`.

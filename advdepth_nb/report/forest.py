@@ -35,7 +35,7 @@ def _draw_intervals(ax: Axes, part: pd.DataFrame, whole: pd.Series) -> None:
         )
 
 
-# %% ../../nbs/90_report/forest.ipynb #63ec9294
+# %% ../../nbs/90_report/forest.ipynb #082508ed
 def _counts(part: pd.DataFrame) -> str:
     """From how much data the intervals are, and over what."""
     count = lambda column: f"{part[column].min()} {column if part[column].min() != 1 else column[:-1]}"  # noqa: E731
@@ -53,12 +53,14 @@ def _label_forest(ax: Axes, part: pd.DataFrame, unit: str, band: float) -> None:
     """What is compared with what, in which unit, from how much data, with which intervals."""
     known = metric_of(part["metric"].iloc[0], part["better"].iloc[0])
     better = {"lower": "less is better", "higher": "more is better"}[known.direction]
-    endpoint = " endpoint: ".join(filter(None, part.loc[0, ["endpoint", "asked"]]))
+    endpoint, asked = part.loc[0, ["endpoint", "asked"]]
+    endpoint = f"{endpoint} endpoint{': ' if asked else ''}{asked}" if endpoint else ""
     beside = part["reference"].unique()
     label = known.symbol if unit else known.label
     ax.set_xlabel(f"{label}: difference from {beside[0] if len(beside) == 1 else 'no adversary'}{unit} ({better})")
     told = _counts(part) + (f"; gray: within {band:.3g} %" if unit else "")
-    ax.set_title("  ".join(filter(None, [endpoint, f"{told}; words after Holm"])), fontsize=9, loc="left")
+    words = "words after Holm" if (part["seeds"] > 1).any() else "no verdict, since seeds are missing"
+    ax.set_title("  ".join(filter(None, [endpoint, f"{told}; {words}"])), fontsize=9, loc="left")
 
 
 def plot_forest(

@@ -122,7 +122,7 @@ def p_value(
     return np.where(np.asarray(distance) > 0, 10.0**high, 1.0)
 
 
-# %% ../../nbs/70_stats/crossed.ipynb #94f1c475
+# %% ../../nbs/70_stats/crossed.ipynb #8b9b89cc
 class Interval(NamedTuple):
     """A crossed t interval; arrays of the shape of what stood before seeds and scenes."""
 
@@ -135,7 +135,7 @@ class Interval(NamedTuple):
 
 
 def interval_of(components: VarianceComponents, level: float = 0.95) -> Interval:
-    """Interval and p-value of a mean whose variance has these components; of unmatched seeds each part by its own df."""
+    """Interval and p-value of a mean with these components of variance; of unmatched seeds each by its own df."""
     half = half_width(components, 1 - level, pooled_df=not np.any(components.other))
     error = np.sqrt(components.total)
     return Interval(
@@ -309,7 +309,7 @@ class Paired:
         return score + away * self.images / self.images.mean()
 
 
-# %% ../../nbs/70_stats/crossed.ipynb #1d5efa2e
+# %% ../../nbs/70_stats/crossed.ipynb #c7742b6c
 def paired(
     scores: Scores,
     row: str,
@@ -347,7 +347,8 @@ def _notes(scores: Scores, r: int, b: int, matched: bool, ours: np.ndarray, excl
         if alone := named(scores.ran[i] & ~scores.ran[other]):
             yield f"left out: seed {alone} of {scores.rows[i]}, which the other row lacks"
     if not matched and min(scores.ran[[r, b]].sum(1)) > 1:
-        yield f"not paired: seeds {named(scores.ran[r])} of {scores.rows[r]}, {named(scores.ran[b])} of {scores.rows[b]}"
+        told = (f"{named(scores.ran[i])} of {scores.rows[i]}" for i in (r, b))
+        yield f"not paired: seeds {', '.join(told)}"
     if excluded:
         yield f"left out: {excluded} of {len(scores.scene)} images, without a value in both rows for every seed"
     if len(ours) > 1 and ours.size and (ours == ours[:1]).all():
@@ -558,7 +559,7 @@ def _comparisons(
     return rows, metrics
 
 
-# %% ../../nbs/70_stats/crossed.ipynb #47231788
+# %% ../../nbs/70_stats/crossed.ipynb #ed545cd7
 def evidence(
     images: pd.DataFrame,  # records with the columns COLUMNS
     reference: str,  # the row that all others are compared with
@@ -597,8 +598,8 @@ def evidence(
         matched = row not in unmatched and beside not in unmatched
         return paired(scores, row, beside, metric, pooling, (better or {}).get(metric, ""), matched)
 
-    measure = lambda r, m: _measure(pair_of(r, reference, m), margin, 1 - alpha, compared, resamples, random_state)  # noqa: E731
-    lines = [{"row": r, "metric": m, **measure(r, m)} for m in metrics for r in rows]
+    fixed = margin, 1 - alpha, compared, resamples, random_state
+    lines = [{"row": r, "metric": m, **_measure(pair_of(r, reference, m), *fixed)} for m in metrics for r in rows]
     table = pd.DataFrame(lines).reindex(columns=COLUMNS_OF_EVIDENCE).assign(level=1 - alpha)
     unfair = table["row"].isin([*invalid, *(rows if reference in invalid else [])])
     for p in ("p", "p_equivalence"):

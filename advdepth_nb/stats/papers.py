@@ -18,13 +18,12 @@ from ..metrics.registry import ARROWS
 __all__ = ["NOTHING_ON_SCENES", "welch", "largest_sd", "Printed", "from_paper"]
 
 
-# %% ../../nbs/70_stats/papers.ipynb #8238b0d1
+# %% ../../nbs/70_stats/papers.ipynb #5539bf54
 def welch(
-    mean: Sequence[float],  # of the method, of the reference
-    sd: Sequence[float],  # over runs
-    n: Sequence[int],  # runs, two at least
+    sd: Sequence[float],  # over runs, of the method and of the reference
+    n: Sequence[float],  # runs, two at least
 ) -> tuple[float, float]:
-    """Standard error of the difference, and its degrees of freedom."""
+    """Standard error of the difference of two means, and its degrees of freedom."""
     first, second = (s**2 / k for s, k in zip(sd, n))
     if not first + second:
         return 0.0, float(min(n) - 1)
@@ -68,8 +67,13 @@ def _percent(part: float, whole: float) -> str:
     return f"{100 * part / abs(whole):+.2g} %" if whole else f"{part:+.3g}"
 
 
-# %% ../../nbs/70_stats/papers.ipynb #053a4833
-def _checked(mean: Sequence[float], sd: Sequence[float] | None, n: Sequence[int] | None, better: str) -> None:
+# %% ../../nbs/70_stats/papers.ipynb #012e0583
+def _of_both(value: Sequence[float] | float | None) -> Sequence[float] | None:
+    """A number for each of the two; one that is given stands for both."""
+    return (value, value) if isinstance(value, (int, float)) else value
+
+
+def _check_printed(mean: Sequence[float], sd: Sequence[float] | None, n: Sequence[float] | None, better: str) -> None:
     """ValueError for numbers that cannot be a paper's."""
     if len(mean) != 2 or not np.isfinite(mean).all():
         raise ValueError(f"mean holds two finite numbers, of the method and of the reference, not {mean!r}")
@@ -91,28 +95,26 @@ def from_paper(
     compared: int = 1,  # methods that the paper compares with the reference: alpha is divided among them
 ) -> Printed:
     """What two printed means allow to conclude: a test over runs if deviations and runs are told, nothing on scenes."""
-    both = lambda x: None if x is None else (x, x) if isinstance(x, (int, float)) else tuple(x)  # noqa: E731
-    sd, n, alpha = both(sd), both(n), alpha / max(compared, 1)
-    _checked(mean, sd, n, better)
-    difference = mean[0] - mean[1]
-    runs = max(2, min(n)) if n else 3
-    quiet, change = largest_sd(difference, runs, alpha), _percent(difference, mean[1])
-    known = sd is not None and n is not None and min(n) > 1
-    error, df = welch(mean, sd, n) if known else (math.nan, math.nan)
-    half = student.isf(alpha / 2, df) * error if known else math.nan
-    p = (2 * float(student.sf(abs(difference) / error, df)) if error else float(not difference)) if known else math.nan
-    word = "no evidence" if not p < alpha else "helps" if (difference < 0) == (better == "lower") else "hurts"
-    if known:
-        told = _tested(change, difference, half, p, word, mean[1], n)
-    else:
-        told = _untested(change, quiet, runs, mean[1], sd, n)
+    deviations, runs, alpha = _of_both(sd), _of_both(n), alpha / max(compared, 1)
+    _check_printed(mean, deviations, runs, better)
+    difference, fewest = mean[0] - mean[1], max(2, int(min(runs))) if runs else 3
+    quiet, change = largest_sd(difference, fewest, alpha), _percent(difference, mean[1])
     relative = difference / abs(mean[1]) if mean[1] else math.nan
+    if deviations is None or runs is None or min(runs) < 2:
+        told = _untested(change, quiet, fewest, mean[1], deviations, runs)
+        nan = math.nan
+        return Printed(difference, relative, nan, nan, nan, nan, "no evidence", quiet, f"{told} {NOTHING_ON_SCENES}.")
+    error, df = welch(deviations, runs)
+    half = float(student.isf(alpha / 2, df)) * error
+    p = 2 * float(student.sf(abs(difference) / error, df)) if error else float(not difference)
+    word = "no evidence" if p >= alpha else "helps" if (difference < 0) == (better == "lower") else "hurts"
+    told = _tested(change, difference, half, p, word, mean[1], runs)
     return Printed(difference, relative, difference - half, difference + half, p, df, word, quiet,
                    f"{told} {NOTHING_ON_SCENES}.")  # fmt: skip
 
 
-# %% ../../nbs/70_stats/papers.ipynb #79bb12f1
-def _tested(change: str, difference: float, half: float, p: float, word: str, whole: float, n: Sequence[int]) -> str:
+# %% ../../nbs/70_stats/papers.ipynb #d498f5fd
+def _tested(change: str, difference: float, half: float, p: float, word: str, whole: float, n: Sequence[float]) -> str:
     """What the test over runs says."""
     low, high = (_percent(difference + side * half, whole) for side in (-1, 1))
     size = f"{change} ({low} to {high}) over {n[0]} and {n[1]} runs, p {p:.2g}, unpaired"
@@ -122,13 +124,13 @@ def _tested(change: str, difference: float, half: float, p: float, word: str, wh
 
 
 def _untested(
-    change: str, quiet: float, runs: int, whole: float, sd: Sequence[float] | None, n: Sequence[int] | None
+    change: str, quiet: float, runs: int, whole: float, sd: Sequence[float] | None, n: Sequence[float] | None
 ) -> str:
     """Why there is no test, and how quiet training would have to be."""
     why = "its deviation over seeds is not told" if sd is None else "the number of runs is not told"
     why = "one run has no spread" if n is not None and min(n) == 1 else why
     needed = f"{100 * quiet / abs(whole):.2g} % of the reference" if whole else f"{quiet:.3g}"
     return (
-        f"No evidence: the method differs by {change}, and {why}. With {runs} runs of each the difference would be sure "
-        f"if two runs of one method that differ in their seed alone deviated by at most {needed}."
+        f"No evidence: the method differs by {change}, and {why}. With {runs} runs of each the difference would be "
+        f"sure if runs of one method that differ in their seed alone had a standard deviation of at most {needed}."
     )

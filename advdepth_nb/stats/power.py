@@ -70,7 +70,7 @@ def visible(
     return math.sqrt(needed(seeds) * by_seed + needed(scenes) * by_scene)
 
 
-# %% ../../nbs/70_stats/power.ipynb #fa2ecf1a
+# %% ../../nbs/70_stats/power.ipynb #451d454b
 MOST_SEEDS = 1000
 
 
@@ -78,10 +78,13 @@ def seeds_for(
     effect: float,  # in the metric's unit
     spreads: Spreads,
     scenes: int,
-    **asked: float | str | int,  # claim, power, alpha, compared
+    claim: str = "different",
+    power: float = 0.8,
+    alpha: float = 0.05,
+    compared: int = 1,
 ) -> int | None:
     """The fewest seeds that see the effect; None where MOST_SEEDS do not."""
-    sees = lambda n: visible(spreads, n, scenes, **asked) <= effect  # noqa: E731
+    sees = lambda n: visible(spreads, n, scenes, claim, power, alpha, compared) <= effect  # noqa: E731
     if not sees(MOST_SEEDS):
         return None
     low, high = 1, MOST_SEEDS  # too few, enough
@@ -91,7 +94,7 @@ def seeds_for(
     return high
 
 
-# %% ../../nbs/70_stats/power.ipynb #803fcfa7
+# %% ../../nbs/70_stats/power.ipynb #27e4119d
 COLUMNS_OF_POWER = (
     "row", "metric", "effect", "scenes", "seeds", "seeds_careful", "pilot_sees", "seed_sd", "scene_sd", "rest_sd",
     "reference_value", "pilot_seeds", "pilot_scenes", "why",
@@ -141,7 +144,8 @@ def power(
     """How many seeds a study needs to be sure of an effect: one line for each row, metric and number of scenes.
 
     `seeds` goes by the pilot's spread over seeds, `seeds_careful` by the largest that it leaves likely; <NA>: no number
-    will do. Spreads (`*_sd`) and `pilot_sees`, the smallest effect the pilot itself sees, are fractions of the reference.
+    will do. `pilot_sees` is the smallest effect the pilot itself sees; that and spreads (`*_sd`) are fractions of the
+    reference.
     """
     if not 0 < effect < 1 or not 0 < power < 1 or claim not in CLAIMS:
         raise ValueError(

@@ -204,7 +204,7 @@ def _check_doubles(table: pd.DataFrame, where: str) -> None:
                          f"{table.index[first]} ({told}); keep one")  # fmt: skip
 
 
-# %% ../../nbs/70_stats/tables.ipynb #52ae403e
+# %% ../../nbs/70_stats/tables.ipynb #fe2502ae
 class Table(NamedTuple):
     """Scores in the form of `metrics.records.COLUMNS`, and what a reader must know of them."""
 
@@ -214,8 +214,8 @@ class Table(NamedTuple):
 
 
 NO_SCENES = (
-    "the table has neither a column scene nor image, so that nothing is known of their spread; give a score for each image "
-    "or scene (of means over seeds alone, stats.papers.from_paper says what can be concluded)"
+    "the table has neither a column scene nor image, so that nothing is known of their spread; give a score for each "
+    "image or scene (of means over seeds alone, stats.papers.from_paper says what can be concluded)"
 )
 
 

@@ -99,11 +99,11 @@ class Verdicts(pd.DataFrame):
         return self.shown().to_html() if self._whole() else super()._repr_html_()
 
 
-# %% ../../nbs/70_stats/verdicts.ipynb #2a543889
+# %% ../../nbs/70_stats/verdicts.ipynb #9ebf0530
 COLUMNS_OF_VERDICTS = (
     "row", "metric", "verdict", "difference", "low", "high", "p", "p_holm", "smallest_visible", "reference", "rule",
-    "value", "reference_value", "better", "margin", "level", "over", "seeds", "scenes", "images", "excluded", "improved",
-    "p_equivalence_holm", "p_placebo", "endpoint", "asked", "notes",
+    "value", "reference_value", "better", "margin", "level", "over", "seeds", "scenes", "images", "excluded",
+    "improved", "p_equivalence_holm", "p_placebo", "endpoint", "asked", "notes",
 )  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def judge(
     return Verdicts(found[list(COLUMNS_OF_VERDICTS)])
 
 
-# %% ../../nbs/70_stats/verdicts.ipynb #9ec7e22a
+# %% ../../nbs/70_stats/verdicts.ipynb #21e4c84f
 def remarks_on(table: Table, found: pd.DataFrame) -> Iterator[str]:
     """What a reader must know of the table that was judged: faults, missing scenes, comparisons."""
     yield from table.notes
@@ -176,4 +176,4 @@ def remarks_on(table: Table, found: pd.DataFrame) -> Iterator[str]:
         yield f"One seed each: {ONE_SEED}."
     if found["metric"].nunique() > 1 and (found["endpoint"] == "").all():
         yield (f"{found['metric'].nunique()} metrics were judged and none was named beforehand: Holm is over the rows "
-               "of each metric, so that among many metrics one may differ by chance; name the one that decides")  # fmt: skip
+               "of each metric, so among many metrics one may differ by chance; name the one that decides")  # fmt: skip

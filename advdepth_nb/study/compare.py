@@ -97,7 +97,7 @@ def _scored_runs(
         yield score_predictions(predictions, source, split, [protocol], dataset, row, progress, how.by_order), seed
 
 
-# %% ../../nbs/85_study/compare.ipynb #5d2a5e8a
+# %% ../../nbs/85_study/compare.ipynb #3342e943
 ENDPOINTS = ("rmse", "abs_rel", "delta1")  # judged where none is named
 
 
@@ -124,8 +124,8 @@ def _protocol(name: str) -> Protocol:
         raise ValueError(f"unknown protocol '{name}'; known: {', '.join(PROTOCOL_SWEEP)}")
     if PROTOCOL_SWEEP[name].pooling == "pixels":
         raise ValueError(
-            f"protocol '{name}' weighs images by their pixels, and a comparison weighs them all the same; give another, "
-            "such as bts2019+pooled"
+            f"protocol '{name}' weighs images by their pixels, and a comparison weighs them all the same; give "
+            "another, such as bts2019+pooled"
         )
     return PROTOCOL_SWEEP[name]
 
