@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ["Metric", "Margin", "Unpaired", "Report", "tell", "verdict", "compare"]
 
-# %% ../../nbs/95_apps/cli_scores.ipynb #4001ca47
+# %% ../../nbs/95_apps/cli_scores.ipynb #f0845e0c
 Metric = Annotated[list[str] | None, typer.Option(help="what decides, named before looking; may be given again")]
 Margin = Annotated[float, typer.Option(help="of equivalence, as a fraction of the reference's value")]
 Unpaired = Annotated[
-    bool, typer.Option("--unpaired", help="seeds of the same name have nothing in common, so pair no runs by it")
+    bool, typer.Option("--unpaired", help="compare all seeds of both rows, whatever their names, in place of pairs")
 ]
 Report = Annotated[Path | None, typer.Option("--out", "-o", help="folder for the report: page, picture, numbers")]
 

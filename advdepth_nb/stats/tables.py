@@ -204,13 +204,13 @@ def _check_doubles(table: pd.DataFrame, where: str) -> None:
                          f"{table.index[first]} ({told}); keep one")  # fmt: skip
 
 
-# %% ../../nbs/70_stats/tables.ipynb #fe2502ae
+# %% ../../nbs/70_stats/tables.ipynb #d72117c6
 class Table(NamedTuple):
     """Scores in the form of `metrics.records.COLUMNS`, and what a reader must know of them."""
 
     records: pd.DataFrame
-    notes: tuple[str, ...]
-    has_seeds: bool
+    notes: tuple[str, ...] = ()
+    where: str = "the table"  # what it was read from, for messages
 
 
 NO_SCENES = (
@@ -233,7 +233,7 @@ def _with_keys(table: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]
     return (table if "image" in table else table.assign(image=table["scene"])), notes
 
 
-# %% ../../nbs/70_stats/tables.ipynb #44580c23
+# %% ../../nbs/70_stats/tables.ipynb #96cd9d1f
 def as_records(
     frame: pd.DataFrame,  # long or wide
     columns: Mapping[str, str] | None = None,  # our name -> theirs
@@ -243,9 +243,7 @@ def as_records(
     """Anybody's scores as records; ValueError in one sentence that names line and column for what cannot be judged."""
     if frame.empty:
         raise ValueError(f"{where} holds no line of scores; {REMEDY}")
-    table = _long(_renamed(frame, columns or {}, where), metrics, where)
-    has_seeds = "seed" in table
-    table, notes = _with_keys(table, where)
+    table, notes = _with_keys(_long(_renamed(frame, columns or {}, where), metrics, where), where)
     _check_names(table, where)
     values = _values(table, where)
     table = table.assign(value=values, seed=seed_names(table["seed"]))
@@ -260,7 +258,7 @@ def as_records(
     table = table.reset_index(drop=True)
     rest = {c: table[c].fillna("") if c in table else "" for c in ("study", "dataset", "split", "protocol")}
     pixels = pd.to_numeric(table["n_valid"], errors="coerce").fillna(1) if "n_valid" in table else 1
-    return Table(table.assign(**rest, n_valid=pixels)[list(COLUMNS)], tuple(notes), has_seeds)
+    return Table(table.assign(**rest, n_valid=pixels)[list(COLUMNS)], tuple(notes), where)
 
 
 # %% ../../nbs/70_stats/tables.ipynb #f0b7ad42

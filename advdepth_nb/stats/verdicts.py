@@ -132,7 +132,7 @@ def verdicts(
     return judge(table, reference, metrics, rows, better, protocol, by_name, margin, alpha, pooling, placebo, resamples)
 
 
-# %% ../../nbs/70_stats/verdicts.ipynb #67099bc5
+# %% ../../nbs/70_stats/verdicts.ipynb #264814af
 def judge(
     table: Table,  # of `as_records`
     reference: str,
@@ -150,9 +150,10 @@ def judge(
     """`verdicts` of a table that was read already."""
     there = list(dict.fromkeys(table.records["metric"]))
     asked = list(metrics) or [m for m in there if m != "mse" or there == ["mse"]]
-    known = directions(asked, better)
+    known = directions(asked, better, table.where)
     scores = tabulate(table.records, protocol)
-    scores.row(reference)
+    if lacking := [r for r in (reference, *(rows or ())) if r not in scores.rows]:
+        raise ValueError(f"{table.where} has no row {lacking[0]!r}; it has {', '.join(scores.rows)}")
     rows = [r for r in scores.rows if r != reference] if rows is None else list(rows)
     unmatched = _unmatched(scores, reference, rows, by_name)
     found = evidence(

@@ -97,7 +97,7 @@ def _scored_runs(
         yield score_predictions(predictions, source, split, [protocol], dataset, row, progress, how.by_order), seed
 
 
-# %% ../../nbs/85_study/compare.ipynb #3342e943
+# %% ../../nbs/85_study/compare.ipynb #aa071297
 ENDPOINTS = ("rmse", "abs_rel", "delta1")  # judged where none is named
 
 
@@ -109,7 +109,7 @@ class Comparison:
     images: pd.DataFrame  # records, with the columns of `metrics.records.COLUMNS`
     protocol: Protocol
     notes: tuple[str, ...] = ()
-    seeds: Mapping[str, list[int | str]] = field(default_factory=dict)  # row -> its seeds; [""]: a single run
+    seeds: Mapping[str, list[int | str]] = field(default_factory=dict)  # row -> its seeds; []: a single run
 
     def __repr__(self) -> str:
         return repr(self.table)
@@ -130,7 +130,7 @@ def _protocol(name: str) -> Protocol:
     return PROTOCOL_SWEEP[name]
 
 
-# %% ../../nbs/85_study/compare.ipynb #e6b30b78
+# %% ../../nbs/85_study/compare.ipynb #612d262e
 def score_folders(
     folders: Sequence[Path], source: DepthSource, split: str, protocol: Protocol, how: Reading, dataset: str = "",
     progress: bool = False,
@@ -149,7 +149,7 @@ def score_folders(
         notes.append(f"{source.root} names no scenes: each image counts as a scene of its own, so that images that are "
                      "alike pass for more evidence than they are")  # fmt: skip
     images = pd.concat(tables, ignore_index=True)
-    seeds = {row: list(found) for row, found in runs.items()}
+    seeds = {row: [seed for seed in found if seed != ""] for row, found in runs.items()}
     return Comparison(Verdicts(), images.assign(seed=seed_names(images["seed"])), protocol, tuple(notes), seeds)
 
 
@@ -174,7 +174,7 @@ def compare(
     scored = score_folders(
         [Path(folder).expanduser() for folder in (base, *others)], source, split, under, reading, name, progress
     )
-    table = Table(scored.images, scored.notes, True)
+    table = Table(scored.images, scored.notes, name or "the data")
     found = judge(table, next(iter(scored.seeds)), metrics or ENDPOINTS, by_name=by_name, margin=margin, alpha=alpha,
                   pooling=under.pooling)  # fmt: skip
     found = found if metrics else Verdicts(found.assign(endpoint=""))
