@@ -149,7 +149,7 @@ def _long(table: pd.DataFrame, metrics: Sequence[str], where: str) -> pd.DataFra
     return table[table["metric"].isin(metrics)] if metrics else table
 
 
-# %% ../../nbs/70_stats/tables.ipynb #08524a56
+# %% ../../nbs/70_stats/tables.ipynb #b1f0dba7
 MISSING = ("", "nan", "na", "n/a", "none", "null")
 
 
@@ -163,7 +163,7 @@ def _values(table: pd.DataFrame, where: str) -> pd.Series:
     given = table["value"]
     if pd.api.types.is_numeric_dtype(given) and given.dtype != bool:
         return given.astype(float)
-    text = given.astype(str).str.strip()
+    text = given.map(lambda cell: str(cell).strip())
     numbers = pd.to_numeric(text.mask(text.str.lower().isin(MISSING)), errors="coerce")
     wrong = np.flatnonzero(numbers.isna() & ~text.str.lower().isin(MISSING))
     if len(wrong):
@@ -175,7 +175,7 @@ def _values(table: pd.DataFrame, where: str) -> pd.Series:
     return numbers.astype(float)
 
 
-# %% ../../nbs/70_stats/tables.ipynb #bebbfb27
+# %% ../../nbs/70_stats/tables.ipynb #f449906e
 def _check_names(table: pd.DataFrame, where: str) -> None:
     """ValueError for the first line without a row, seed, scene, image or metric."""
     for column in [c for c in NAMES[:5] if c in table]:
@@ -199,7 +199,7 @@ def _check_doubles(table: pd.DataFrame, where: str) -> None:
     if len(again):
         i, line = again[0], table.iloc[again[0]]
         first = np.flatnonzero((table[key] == line[key]).all(axis=1))[0]
-        told = ", ".join(f"{c} {line[c]!r}" for c in ("row", "seed", "scene", "image", "metric"))
+        told = ", ".join(f"{c} {str(line[c])!r}" for c in ("row", "seed", "scene", "image", "metric"))
         raise ValueError(f"{_place(table, i, where)}: scored before, in {table.index.name or 'index'} "
                          f"{table.index[first]} ({told}); keep one")  # fmt: skip
 

@@ -132,7 +132,7 @@ def verdicts(
     return judge(table, reference, metrics, rows, better, protocol, by_name, margin, alpha, pooling, placebo, resamples)
 
 
-# %% ../../nbs/70_stats/verdicts.ipynb #264814af
+# %% ../../nbs/70_stats/verdicts.ipynb #ac65483c
 def judge(
     table: Table,  # of `as_records`
     reference: str,
@@ -151,6 +151,8 @@ def judge(
     there = list(dict.fromkeys(table.records["metric"]))
     asked = list(metrics) or [m for m in there if m != "mse" or there == ["mse"]]
     known = directions(asked, better, table.where)
+    if protocol is not None and not table.records["protocol"].any():
+        raise ValueError(f"{table.where} has no column 'protocol' to choose {protocol!r} from; leave it out")
     scores = tabulate(table.records, protocol)
     if lacking := [r for r in (reference, *(rows or ())) if r not in scores.rows]:
         raise ValueError(f"{table.where} has no row {lacking[0]!r}; it has {', '.join(scores.rows)}")
