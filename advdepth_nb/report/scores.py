@@ -50,13 +50,12 @@ def as_document(found: Verdicts, notes: Sequence[str], files: Sequence[Path] = (
     return {**first, "verdicts": lines, "notes": list(notes), "files": list(files)}
 
 
-# %% ../../nbs/90_report/scores.ipynb #2a07b03e
+# %% ../../nbs/90_report/scores.ipynb #1ebf3614
 def _page(title: str, found: Verdicts, notes: Sequence[str]) -> str:
     """The report as HTML: table, picture, sentences; all text from outside is escaped."""
     shown = found.shown().reset_index("metric")
     tables = {metric: part.drop(columns="metric") for metric, part in shown.groupby("metric", sort=False)}
-    rules = found.set_index("row")[["rule", "notes"]].assign(metric=found["metric"].tolist())
-    rules = rules[["metric", "rule", "notes"]].rename_axis("")
+    rules = pd.DataFrame(found[["rule", "notes"]]).set_index(found["row"] + ", " + found["metric"]).rename_axis("")
     name = html.escape(title)
     body = as_html({key: table.rename_axis("") for key, table in tables.items()})
     picture = "<p><img src='forest.png' alt='differences with intervals' style='max-width: 100%'></p>"
