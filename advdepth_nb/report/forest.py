@@ -35,7 +35,7 @@ def _draw_intervals(ax: Axes, part: pd.DataFrame, whole: pd.Series) -> None:
         )
 
 
-# %% ../../nbs/90_report/forest.ipynb #082508ed
+# %% ../../nbs/90_report/forest.ipynb #915b7601
 def _counts(part: pd.DataFrame) -> str:
     """From how much data the intervals are, and over what."""
     count = lambda column: f"{part[column].min()} {column if part[column].min() != 1 else column[:-1]}"  # noqa: E731
@@ -49,6 +49,7 @@ def _counts(part: pd.DataFrame) -> str:
     return f"{count('seeds')}, {count('scenes')}, {told}"
 
 
+# %% ../../nbs/90_report/forest.ipynb #5c0dfe3f
 def _label_forest(ax: Axes, part: pd.DataFrame, unit: str, band: float) -> None:
     """What is compared with what, in which unit, from how much data, with which intervals."""
     known = metric_of(part["metric"].iloc[0], part["better"].iloc[0])

@@ -67,7 +67,7 @@ def _percent(part: float, whole: float) -> str:
     return f"{100 * part / abs(whole):+.2g} %" if whole else f"{part:+.3g}"
 
 
-# %% ../../nbs/70_stats/papers.ipynb #012e0583
+# %% ../../nbs/70_stats/papers.ipynb #ed6b5e1f
 def _of_both(value: Sequence[float] | float | None) -> Sequence[float] | None:
     """A number for each of the two; one that is given stands for both."""
     return (value, value) if isinstance(value, (int, float)) else value
@@ -85,6 +85,7 @@ def _check_printed(mean: Sequence[float], sd: Sequence[float] | None, n: Sequenc
         raise ValueError(f"better must be 'lower' or 'higher', not {better!r}")
 
 
+# %% ../../nbs/70_stats/papers.ipynb #db0c9a00
 def from_paper(
     mean: Sequence[float],  # of the method, of the reference
     sd: Sequence[float] | float | None = None,  # over runs with other seeds; not over images

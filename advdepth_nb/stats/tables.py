@@ -28,6 +28,7 @@ __all__ = [
     "seed_names",
     "Table",
     "as_records",
+    "judged_of",
     "directions",
     "missing_scenes",
 ]
@@ -81,7 +82,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
     return table
 
 
-# %% ../../nbs/70_stats/tables.ipynb #7f43b9ca
+# %% ../../nbs/70_stats/tables.ipynb #dd4f1b6b
 NAMES = ("row", "seed", "scene", "image", "metric", "value", "protocol")  # what a column may be
 
 
@@ -99,6 +100,7 @@ def column_names(text: str) -> dict[str, str]:
     return named
 
 
+# %% ../../nbs/70_stats/tables.ipynb #fbe0e1b4
 def _renamed(table: pd.DataFrame, columns: Mapping[str, str], where: str) -> pd.DataFrame:
     """The table with our names for the columns that were named."""
     has = f"it has {', '.join(map(str, table.columns))}"
@@ -114,7 +116,7 @@ def _renamed(table: pd.DataFrame, columns: Mapping[str, str], where: str) -> pd.
     return table
 
 
-# %% ../../nbs/70_stats/tables.ipynb #70769fb9
+# %% ../../nbs/70_stats/tables.ipynb #92c564b4
 def _metric_columns(table: pd.DataFrame, metrics: Sequence[str], where: str) -> list[str]:
     """The columns of a wide table that are metrics."""
     others = [c for c in table if c not in (*NAMES, *COLUMNS)]
@@ -129,6 +131,7 @@ def _metric_columns(table: pd.DataFrame, metrics: Sequence[str], where: str) -> 
     return found
 
 
+# %% ../../nbs/70_stats/tables.ipynb #c3c32693
 def _long(table: pd.DataFrame, metrics: Sequence[str], where: str) -> pd.DataFrame:
     """A line for each score; the index stays that of the line it was in."""
     if "value" not in table and "metric" not in table:
@@ -175,7 +178,7 @@ def _values(table: pd.DataFrame, where: str) -> pd.Series:
     return numbers.astype(float)
 
 
-# %% ../../nbs/70_stats/tables.ipynb #f449906e
+# %% ../../nbs/70_stats/tables.ipynb #c2adb6a8
 def _check_names(table: pd.DataFrame, where: str) -> None:
     """ValueError for the first line without a row, seed, scene, image or metric."""
     for column in [c for c in NAMES[:5] if c in table]:
@@ -192,6 +195,7 @@ def seed_names(given: pd.Series) -> pd.Series:
     return numbers.astype(np.int64) if whole.all() else given.astype(str).str.strip()
 
 
+# %% ../../nbs/70_stats/tables.ipynb #259405b3
 def _check_doubles(table: pd.DataFrame, where: str) -> None:
     """ValueError for the first score that is given twice."""
     key = [c for c in (*NAMES, "study", "dataset", "split") if c in table and c != "value"]
@@ -261,7 +265,13 @@ def as_records(
     return Table(table.assign(**rest, n_valid=pixels)[list(COLUMNS)], tuple(notes), where)
 
 
-# %% ../../nbs/70_stats/tables.ipynb #f0b7ad42
+# %% ../../nbs/70_stats/tables.ipynb #1ef6652a
+def judged_of(records: pd.DataFrame, metrics: Sequence[str] = ()) -> list[str]:
+    """The metrics to judge: those named, or else all but the `mse` behind an RMSE."""
+    there = list(dict.fromkeys(records["metric"]))
+    return list(metrics) or [m for m in there if m != "mse" or there == ["mse"]]
+
+
 def directions(
     metrics: Sequence[str],
     better: Mapping[str, str] | None = None,  # metric -> "lower" or "higher"

@@ -131,7 +131,7 @@ def _protocol(name: str) -> Protocol:
     return PROTOCOL_SWEEP[name]
 
 
-# %% ../../nbs/85_study/compare.ipynb #702d12a7
+# %% ../../nbs/85_study/compare.ipynb #79556070
 def score_folders(
     folders: Sequence[Path], source: DepthSource, split: str, protocol: Protocol, how: Reading, dataset: str = "",
     progress: bool = False,
@@ -154,6 +154,18 @@ def score_folders(
     return Comparison(Verdicts(), images.assign(seed=seed_names(images["seed"])), protocol, tuple(notes), seeds)
 
 
+# %% ../../nbs/85_study/compare.ipynb #57118a23
+def _once(notes: Iterator[str]) -> Iterator[str]:
+    """Notes; of those that say the same of several seeds, the first, with their number."""
+    told: dict[str, list[str]] = {}
+    for note in notes:
+        who, _, what = note.partition(": ")
+        told.setdefault(what or who, []).append(note)
+    for same in told.values():
+        yield same[0] + (f" (and the same of {len(same) - 1} more)" if len(same) > 1 else "")
+
+
+# %% ../../nbs/85_study/compare.ipynb #2e439daf
 def compare(
     base: Path | str,  # folder of the reference: one subfolder a seed, or a single run
     *others: Path | str,  # folders that are compared with it
@@ -182,13 +194,3 @@ def compare(
                   pooling=under.pooling)  # fmt: skip
     found = found if metrics else Verdicts(found.assign(endpoint=""))
     return replace(scored, table=found, notes=tuple(_once(remarks_on(table, found))))
-
-
-def _once(notes: Iterator[str]) -> Iterator[str]:
-    """Notes; of those that say the same of several seeds, the first, with their number."""
-    told: dict[str, list[str]] = {}
-    for note in notes:
-        who, _, what = note.partition(": ")
-        told.setdefault(what or who, []).append(note)
-    for same in told.values():
-        yield same[0] + (f" (and the same of {len(same) - 1} more)" if len(same) > 1 else "")
