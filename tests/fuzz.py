@@ -29,6 +29,7 @@ import factories
 import h5py
 import malformed
 import numpy as np
+import pandas as pd
 from malformed import LITERALS, PATHS, REAL, SIZES, WHOLE, WORDS
 from scipy.io import savemat
 
@@ -83,6 +84,20 @@ def predictions(root: Path) -> None:
         file["pred"] = np.stack(maps)
 
 
+def scores(root: Path) -> None:
+    """A table of scores as text and as parquet, and two folders of predictions with two seeds each."""
+    lines = [(row, seed, f"s{i}", f"s{i}/{k}", 0.5 + 0.01 * i + 0.02 * seed - 0.1 * (row == "new") + 0.003 * k)
+             for row in ("base", "new") for seed in (0, 1) for i in range(3) for k in (0, 1)]  # fmt: skip
+    table = pd.DataFrame(lines, columns=["row", "seed", "scene", "image", "rmse"])
+    root.mkdir()
+    table.to_csv(root / "scores.csv", index=False)
+    table.to_parquet(root / "scores.parquet")
+    for row, seed in ((row, seed) for row in ("base", "new") for seed in (0, 1)):
+        for i in range(4):
+            depth = factories.frame(i, 48, 64)[1] * (1 + 0.1 * (row == "base") + 0.01 * seed)
+            factories.pfm(root / row / f"seed={seed}/den_{i % 2}_{i}.pfm", depth)
+
+
 def study(root: Path) -> Path:
     """A finished study of one row, without its notebooks."""
     from advdepth_nb.study.evaluate import evaluate_run
@@ -109,7 +124,7 @@ def make_samples(root: Path) -> Path:
     for i in range(5):
         factories.write(root / f"pairs/images/{i}.png", factories.photo(i))
         factories.write(root / f"pairs/masks/{i}.png", np.where(factories.classes(i) > 1, 255, 0).astype(np.uint8))
-    predictions(root / "predictions")
+    predictions(root / "predictions"), scores(root / "scores")
     quietly("data", "pack", root / "raw", "-o", root / "depth.h5", "--test-fraction", 0.5)
     quietly("data", "pack", root / "rig", "-o", root / "stereo.h5", "--size", "32x64")
     quietly("data", "pack", root / "pairs", "-o", root / "pairs.h5", "--task", "segment")
@@ -322,9 +337,33 @@ def report(rng: random.Random, samples: Path, work: Path) -> Case:
     return with_file(rng, samples, work, "study", ["report", "HERE", "--data", samples / "depth.h5"], "[!.]*")
 
 
+def verdict(rng: random.Random, samples: Path, work: Path) -> Case:
+    words = ["verdict", "HERE", "--reference", "base", "--margin", "0.05"]
+    if rng.random() < 0.6:
+        return with_file(rng, samples, work, rng.choice(["scores/scores.csv", "scores/scores.parquet"]), words)
+    options = {"--reference": WORDS, "--columns": WORDS, "--metric": WORDS, "--protocol": WORDS, "--margin": REAL,
+               "--lower-is-better": WORDS, "--higher-is-better": WORDS}  # fmt: skip
+    option, values = rng.choice(sorted(options.items()))
+    value = rng.choice(values)
+    words[1] = samples / "scores/scores.csv"
+    return Case([*map(str, words), option, value], f"{option} {value!r}", (option.strip("-"), value or "''"))
+
+
+def compare(rng: random.Random, samples: Path, work: Path) -> Case:
+    words = ["compare", samples / "scores/base", "HERE", "--data", samples / "raw", "--split", "train"]
+    if rng.random() < 0.6:
+        return with_file(rng, samples, work, "scores/new", words)
+    options = {"--factor": REAL, "--dataset": WORDS, "--protocol": WORDS, "--split": WORDS, "--metric": WORDS,
+               "--data": PATHS, "--margin": REAL}  # fmt: skip
+    option, values = rng.choice(sorted(options.items()))
+    value = rng.choice(values)
+    words[2] = samples / "scores/new"
+    return Case([*map(str, words), option, value], f"{option} {value!r}", (option.strip("-"), value or "''"))
+
+
 MAKERS: tuple[Maker, ...] = (
     info, pack, pack_options, out_paths, setting, setting, setting, plan_options, plan_weights, plan_data, train,
-    resumed, evaluate, rescore, score_options, predict, predict_options, report,
+    resumed, evaluate, rescore, score_options, predict, predict_options, report, verdict, compare,
 )  # fmt: skip
 
 

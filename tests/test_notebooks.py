@@ -10,10 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # The templates in nbs/runs are run by test_study.py, the studies keep the outputs they were committed with.
-NOTEBOOKS = [
-    *sorted(ROOT.glob("nbs/*.ipynb")), *sorted(ROOT.glob("nbs/[0-9][0-9]_*/*.ipynb")),
-    *sorted(ROOT.glob("nbs/guides/*.ipynb")),
-]  # fmt: skip
+NOTEBOOKS = [p for where in ("*", "[0-9][0-9]_*/*", "guides/*") for p in sorted(ROOT.glob(f"nbs/{where}.ipynb"))]
 
 # A server imports what is slow to import, once, and forks a process for each notebook.
 FRESH = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")

@@ -157,26 +157,32 @@ METRICS: dict[str, Metric] = {
     )
 }  # fmt: skip
 
-# %% ../../nbs/50_metrics/registry.ipynb #25a4d84c
+# %% ../../nbs/50_metrics/registry.ipynb #f53e4968
 PARTS = {"own": "own size", "0-2m": "0-2 m", "2-4m": "2-4 m", "4m+": "beyond 4 m", "stalk": "along stalks", "occlusion": "occlusions",
          "crease": "creases", "smooth": "smooth surfaces"}  # fmt: skip
 OF_CLASSES = {"iou": "IoU", "f1": "F1"}  # iou_stalk: of one class
 
 
-def metric_of(key: str) -> Metric:
-    """What a key means, also one that is derived: edge_f1_25@0-2m, iou_stalk; ValueError where it is unknown."""
+def metric_of(key: str, direction: str = "") -> Metric:
+    """What a key means, also one that is derived: edge_f1_25@0-2m, iou_stalk; ValueError where it is unknown.
+
+    With a direction given, an unknown key stands for itself, and that of a known one is as given.
+    """
     base, _, part = key.partition("@")
     kind, _, name = base.partition("_")
     if base in METRICS:
         entry = METRICS[base]
     elif kind in OF_CLASSES and name:
         entry = replace(METRICS[kind], symbol=f"{OF_CLASSES[kind]} {name}", measures=f"{OF_CLASSES[kind]} of {name}")
+    elif direction:
+        entry = Metric(base, base, direction, "")
     else:
         raise ValueError(
             f"metric {key!r} is not registered, so its unit and whether lower or higher is better are unknown: call "
             f"advdepth_nb.metrics.registry.register(Metric({base!r}, symbol, direction, measures)) first"
         )
-    return replace(entry, key=key, symbol=f"{entry.symbol}, {PARTS.get(part, part)}" if part else entry.symbol)
+    symbol = f"{entry.symbol}, {PARTS.get(part, part)}" if part else entry.symbol
+    return replace(entry, key=key, symbol=symbol, direction=direction or entry.direction)
 
 
 # %% ../../nbs/50_metrics/registry.ipynb #af9956f3

@@ -70,6 +70,7 @@ __all__ = [
     "caption",
     "no_tags",
     "as_html",
+    "as_paragraphs",
     "describe",
     "write_tables",
     "one_run",
@@ -405,8 +406,8 @@ def as_html(tables: Mapping[str, pd.DataFrame]) -> str:
     return "".join(parts)
 
 
-# %% ../../nbs/90_report/page.ipynb #353baf5e
-def _as_paragraphs(markdown: str) -> str:
+# %% ../../nbs/90_report/page.ipynb #a2e8fd64
+def as_paragraphs(markdown: str) -> str:
     """Headings, bold words and code of the verdicts, as HTML."""
     text = html.escape(html.unescape(markdown), quote=False)
     text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", re.sub(r"`(.+?)`", r"<code>\1</code>", text))
@@ -423,7 +424,7 @@ def describe(records: Records, folder: Path | str) -> str:
     return no_tags(text + caption(records, first_protocol(records)))
 
 
-# %% ../../nbs/90_report/page.ipynb #e3c91abb
+# %% ../../nbs/90_report/page.ipynb #656f7397
 def write_tables(
     records: Records,
     folder: Path | str,
@@ -471,7 +472,7 @@ def _html(records: Records, folder: Path, tables: Tables, told: Mapping[str, str
     for heading, (holds, table) in beside.items():
         page += f"<p><b>{html.escape(heading)}</b>. {html.escape(holds)}</p>{as_html({heading: table})}"
     page += f"<p><b>{GIVEN}</b></p>{as_html({'given': costs(records, folder)})}"
-    page += f"<h2>Verdicts</h2>{_as_paragraphs(said)}" if said else ""
+    page += f"<h2>Verdicts</h2>{as_paragraphs(said)}" if said else ""
     name = html.escape(folder.name)
     return f"<!doctype html><meta charset='utf-8'><title>{name}</title><h1>{name}</h1>{page}"
 
