@@ -62,7 +62,7 @@ def stated_fields(thing: Any) -> Any:
     return {name: stated_fields(value) for name, value in values.items() if value != known[name]}
 
 
-# %% ../../nbs/85_study/plan.ipynb #cdac0915
+# %% ../../nbs/85_study/plan.ipynb #b9a836bf
 @dataclass(frozen=True, eq=False)  # a run is itself, not its fields; so it can be a key
 class Run:
     """One experiment with one seed on one data set: what is planned, written down as `experiment.json`, and trained."""
@@ -116,7 +116,7 @@ class Run:
         return str(self.home / self.code) if self.code else ""
 
     def write(self) -> Path:
-        """`experiment.json` in its folder and its code in the study's: all that is needed to train it elsewhere, too."""
+        """`experiment.json` in its folder and its code in the study's: all that is needed to train it elsewhere."""
         if self.code and (code := _loaded(self.code)):
             code.copied_to(self.home)
         return write_json(self.folder / "experiment.json", _document(self))

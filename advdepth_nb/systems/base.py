@@ -458,7 +458,7 @@ def field_file(e: Experiment, world: str) -> Path:
     return pack_fields(out, **vars(e.world), workers=workers_that_render(), world=world.removesuffix("s"))
 
 
-# %% ../../nbs/80_systems/base.ipynb #3ac35476
+# %% ../../nbs/80_systems/base.ipynb #4113fc28
 CODE: dict[str, GuestCode] = {}  # system or study -> the code of one's own that declared it
 
 
@@ -492,6 +492,7 @@ def load_code(code: GuestCode, variable: str = "") -> list[str]:
     return [name for name, one in CODE.items() if one.module == code.module and name in STUDIES]
 
 
+# %% ../../nbs/80_systems/base.ipynb #dc2a72d6
 def _new_names(before: list[tuple[dict[str, Any], dict[str, Any]]], code: GuestCode) -> list[str]:
     """What the tables have that they had not; ValueError where that is nothing, or a name was taken."""
     if taken := [name for known, old in before for name, thing in old.items() if known.get(name) is not thing]:

@@ -341,7 +341,7 @@ def _installed(module: str) -> GuestCode:
     return GuestCode(module, path, {**local_files(name, path.read_bytes(), root, within), **packages})
 
 
-# %% ../../nbs/80_systems/guest_code.ipynb #37f7ff89
+# %% ../../nbs/80_systems/guest_code.ipynb #5472f2df
 LOADED: dict[str, GuestCode] = {}  # module -> what was loaded under this name, the newest last
 _MODULES: dict[str, ModuleType] = {}
 _RUNNING: list[GuestCode] = []  # what is being loaded just now
@@ -359,6 +359,7 @@ def _root_of(code: GuestCode) -> Path:
     return code.written_to(Path(tempfile.mkdtemp(prefix="advdepth-code-")))
 
 
+# %% ../../nbs/80_systems/guest_code.ipynb #62b89293
 def run_code(code: GuestCode) -> ModuleType:
     """Run the file, and what it imports from its own folder; ValueError with file and line for what goes wrong."""
     root = _root_of(code)
@@ -394,6 +395,7 @@ def _alone(code: GuestCode, root: Path) -> ModuleType:
     return module
 
 
+# %% ../../nbs/80_systems/guest_code.ipynb #895e03be
 def line_of(error: Exception, folders: Sequence[Path] = ()) -> str:
     """`my_study.py, line 9`: the last line below these folders, or of a loaded file, that an error went through."""
     lines, trace = [], error.__traceback__
