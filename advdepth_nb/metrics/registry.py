@@ -157,9 +157,9 @@ METRICS: dict[str, Metric] = {
     )
 }  # fmt: skip
 
-# %% ../../nbs/50_metrics/registry.ipynb #f53e4968
-PARTS = {"own": "own size", "0-2m": "0-2 m", "2-4m": "2-4 m", "4m+": "beyond 4 m", "stalk": "along stalks", "occlusion": "occlusions",
-         "crease": "creases", "smooth": "smooth surfaces"}  # fmt: skip
+# %% ../../nbs/50_metrics/registry.ipynb #559f679b
+PARTS = {"own": "own size", "0-2m": "0-2 m", "2-4m": "2-4 m", "4m+": "beyond 4 m", "stalk": "along stalks",
+         "occlusion": "occlusions", "crease": "creases", "smooth": "smooth surfaces"}  # fmt: skip
 OF_CLASSES = {"iou": "IoU", "f1": "F1"}  # iou_stalk: of one class
 
 

@@ -209,9 +209,9 @@ def seeded(make: Callable[[int], nn.Module], channels: int, seed: int) -> nn.Mod
         return make(channels)
 
 
-# %% ../../nbs/60_training/adversary.ipynb #4efb2d4f
+# %% ../../nbs/60_training/adversary.ipynb #9a8ff1c1
 class Discriminator:
-    """A PatchGAN, or a network of one's own, with its optimizer, buffer and random numbers; it sees plain tensors `(B,C,H,W)`."""
+    """A PatchGAN, or a network of one's own, with its optimizer, buffer and random numbers; it sees `(B,C,H,W)`."""
 
     def __init__(
         self,
