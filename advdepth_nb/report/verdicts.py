@@ -194,15 +194,16 @@ def words_of(records: Records, judged: Mapping[str, pd.DataFrame | str]) -> dict
     return told
 
 
-# %% ../../nbs/90_report/verdicts.ipynb #e0b43f6d
+# %% ../../nbs/90_report/verdicts.ipynb #77185912
 def _asked(table: pd.DataFrame, own: bool = False) -> str:
     """What was asked beforehand, of which metrics, and what the rest is; `own`: the study says so, not its system."""
     primary = table[table["endpoint"] == "primary"].drop_duplicates("metric")
     named = " and ".join(f"{metric_of(line.metric).symbol} ({line.asked})" for line in primary.itertuples())
     whose = "declared with the study" if own else "the same for every study of this kind"
     return (
-        f"Primary endpoints, {whose}: {named}. Every other metric is exploratory (`verdicts.csv`). Words ask for more than an interval that excludes 0: seeds and scenes each by their own "
-        "degrees of freedom, and Holm over the rows."
+        f"Primary endpoints, {whose}: {named}. Every other metric is exploratory (`verdicts.csv`). "
+        "Words ask for more than an interval that excludes 0: seeds and scenes each by their own degrees of freedom, "
+        "and Holm over the rows."
     )
 
 
