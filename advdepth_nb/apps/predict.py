@@ -24,16 +24,7 @@ from ..systems.stereo import StereoPredictor
 from ..data.calibration import Rig, find_calibration, read_calibration
 
 # %% auto #0
-__all__ = [
-    "OPTIONS",
-    "load",
-    "names_for",
-    "metres_of",
-    "SurfaceFiles",
-    "predict_files",
-    "calibration_beside",
-    "rig_beside",
-]
+__all__ = ["OPTIONS", "load", "names_for", "SurfaceFiles", "predict_files", "calibration_beside", "rig_beside"]
 
 # %% ../../nbs/95_apps/predict.ipynb #7ef9f493
 OPTIONS = {
@@ -71,34 +62,40 @@ def names_for(files: Sequence[Path]) -> list[str]:
     return names
 
 
-# %% ../../nbs/95_apps/predict.ipynb #aa80202f
-def metres_of(
-    predictor: Predictor,
-    prediction: torch.Tensor,  # of one photograph
-) -> torch.Tensor:
-    """The depth a prediction means, (H,W) metres; ValueError in one sentence where it means none."""
-    if isinstance(predictor, StereoPredictor):
-        return predictor.depth(prediction)
-    if not isinstance(predictor, DepthPredictor):
-        system = predictor.experiment.system
-        raise ValueError(f"a surface is made of depth, and this is a run of the {system} system; leave it out")
-    return prediction
-
-
-# %% ../../nbs/95_apps/predict.ipynb #338bd470
+# %% ../../nbs/95_apps/predict.ipynb #0197c94a
 @dataclass(frozen=True)
 class SurfaceFiles:
     """`NAME.ply`, a colored point cloud, and `NAME.glb`, a textured mesh, beside the maps of each photograph."""
 
     kinds: tuple[str, ...] = ("ply", "glb")
-    focal: float | None = None  # pixels of the photographs, of depth runs; None: from the field of view
-    fov: float = 60.0  # degrees across the longer side
+    focal: float | None = None  # of depth runs: pixels of the photographs
+    fov: float | None = None  # or degrees across their longer side; None: 60
+
+    def check(self, predictor: Predictor) -> None:
+        """ValueError in one sentence for a run whose answer means no depth, or whose rig knows better."""
+        if isinstance(predictor, StereoPredictor):
+            if predictor.rig is None:
+                raise ValueError("a surface of a stereo run needs its rig: give --focal and --baseline, or --calib")
+            if self.focal or self.fov:
+                raise ValueError("the rig says the focal length of a surface; leave --fov, or --focal alone, out")
+        elif not isinstance(predictor, DepthPredictor):
+            system = predictor.experiment.system
+            raise ValueError(f"a surface is made of depth, and this is a run of the {system} system; leave it out")
+
+    def in_words(self, predictor: Predictor) -> str:
+        """Which focal length is used."""
+        if isinstance(predictor, StereoPredictor) and predictor.rig:
+            return f"focal length of the rig, {predictor.rig.focal:g} pixels"
+        if self.focal:
+            return f"focal length {self.focal:g} pixels"
+        guessed = "" if self.fov else ", a guess: give --fov or --focal if you know it"
+        return f"field of view {self.fov or 60:g} degrees across the longer side{guessed}"
 
     def focal_for(self, predictor: Predictor, size: tuple[int, int]) -> float:
-        """The focal length for a photograph of (H,W): of the rig; as given; or from the field of view."""
+        """The focal length in pixels for a photograph of (H,W)."""
         if isinstance(predictor, StereoPredictor) and predictor.rig:
             return predictor.rig.focal
-        return self.focal or focal_from_fov(self.fov, size)
+        return self.focal or focal_from_fov(self.fov or 60, size)
 
     def save(
         self,
@@ -109,13 +106,14 @@ class SurfaceFiles:
         name: str,  # what the files' names begin with
     ) -> list[Path]:
         """Write the files of one photograph; their paths."""
-        metres, focal = metres_of(predictor, prediction), self.focal_for(predictor, tuple(prediction.shape))
-        surface, picture = surface_from_depth(metres.numpy(), focal), seen.permute(1, 2, 0).numpy()
-        about = {"focal_px": focal, "photograph_px": surface.size}
+        self.check(predictor)
+        metres = predictor.depth(prediction) if isinstance(predictor, StereoPredictor) else prediction
+        focal, picture = self.focal_for(predictor, tuple(prediction.shape)), seen.permute(1, 2, 0).numpy()
+        surface, about = surface_from_depth(metres.numpy(), focal), {"focal_px": focal}
         return [save_surface(kind, surface, picture, folder / f"{name}.{kind}", about) for kind in self.kinds]
 
 
-# %% ../../nbs/95_apps/predict.ipynb #668ce7b5
+# %% ../../nbs/95_apps/predict.ipynb #dda6e1d5
 def predict_files(
     predictor: Predictor,
     paths: Sequence[str | Path],  # photographs, and folders of them
@@ -125,6 +123,8 @@ def predict_files(
 ) -> Iterator[tuple[Path, list[Path]]]:
     """Write the prediction for each photograph into `out`; yields the photograph and its files, one by one."""
     files = photographs(paths).files
+    if surfaces is not None:
+        surfaces.check(predictor)
     for path, name in zip(files, names_for(files)):
         try:
             seen = as_batch(path)[0]
