@@ -21,7 +21,10 @@ setup(
     license_files=["LICENSE"],
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
-    extras_require={"dev": settings["dev_requirements"].split()},
+    extras_require={
+        "dev": settings["dev_requirements"].split(),
+        "export": settings["export_requirements"].split(),
+    },
     entry_points={"console_scripts": [settings["console_scripts"]]},
     # The papermill templates travel inside the wheel, so that a pip user can run the ablation too.
     packages=[*find_packages(include=["advdepth_nb", "advdepth_nb.*"]), "advdepth_nb.runs"],

@@ -33,6 +33,7 @@ __all__ = [
     "linear_to_srgb",
     "rgb_to_lab",
     "lab_to_rgb",
+    "luminance",
     "gray_of",
     "to_network",
     "from_network",
@@ -120,7 +121,7 @@ def decode(
     return score.argmax(-3, keepdim=True).byte()
 
 
-# %% ../../nbs/00_core/colors.ipynb #e4916ffb
+# %% ../../nbs/00_core/colors.ipynb #b9191b15
 XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 
 
@@ -128,6 +129,9 @@ def _matrix(like: Tensor) -> Tensor:
     """Linear RGB to XYZ over the white's XYZ: each row sums to 1."""
     matrix = torch.tensor(XYZ, dtype=torch.float64)
     return (matrix / matrix.sum(1, keepdim=True)).to(like)
+
+
+_FROM_XYZ = torch.linalg.inv(_matrix(torch.ones(1)).double())  # once: no format of exported networks knows inverses
 
 
 # %% ../../nbs/00_core/colors.ipynb #25864175
@@ -152,7 +156,7 @@ def rgb_to_lab(
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -3)
 
 
-# %% ../../nbs/00_core/colors.ipynb #603fc3e6
+# %% ../../nbs/00_core/colors.ipynb #e1090307
 def lab_to_rgb(
     lab: Tensor,  # (...,3,H,W)
 ) -> Tensor:  # (...,3,H,W) sRGB, 0-1
@@ -161,8 +165,16 @@ def lab_to_rgb(
     y = (lightness + 16) / 116
     f = torch.stack([y + a / 500, y, y - b / 200], -3)
     t = torch.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29))
-    light = torch.einsum("...chw,kc->...khw", t, torch.linalg.inv(_matrix(lab).double()).to(lab))
+    light = torch.einsum("...chw,kc->...khw", t, _FROM_XYZ.to(lab))
     return linear_to_srgb(light.clamp(0, 1))
+
+
+# %% ../../nbs/00_core/colors.ipynb #0d4216f4
+def luminance(
+    picture: Tensor,  # (...,3,H,W) sRGB, 0-1
+) -> Tensor:  # (...,1,H,W), 0-1
+    """The luminance over that of white."""
+    return (srgb_to_linear(picture) * _matrix(picture)[1].view(3, 1, 1)).sum(-3, keepdim=True)
 
 
 # %% ../../nbs/00_core/colors.ipynb #bbd316e2
