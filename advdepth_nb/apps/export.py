@@ -224,8 +224,8 @@ def check_kind(out: Path) -> None:
         )
 
 
-# %% ../../nbs/95_apps/export.ipynb #7edfe754
-def description(e: Experiment, form: Form, any_size: bool, multiple: int) -> dict[str, str]:
+# %% ../../nbs/95_apps/export.ipynb #4b26ab5f
+def description(e: Any, form: Form, any_size: bool, multiple: int) -> dict[str, str]:
     """What is written into the file, so that it can be used without this library."""
     height, width = network_size(e)
     sizes = f"multiples of {multiple}" if multiple > 1 else "any"
@@ -254,14 +254,14 @@ def run_program(path: Path) -> Callable[[Tensor], Tensor]:
     return lambda image: module(image)
 
 
-# %% ../../nbs/95_apps/export.ipynb #115d7adc
+# %% ../../nbs/95_apps/export.ipynb #2adf1835
 def save_onnx(
     program: torch.export.ExportedProgram, told: Mapping[str, str], name: str, any_size: bool, path: Path
 ) -> None:
     """The program as ONNX, input `image`, output `name`; what is told lies in its `metadata_props`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = torch.onnx.export(program, input_names=["image"], output_names=[name], dynamo=True, verbose=False)
+        made: Any = torch.onnx.export(program, input_names=["image"], output_names=[name], dynamo=True, verbose=False)
     model = made.model
     for value in (*model.graph.inputs, *model.graph.outputs):
         _, channels, *size = value.shape

@@ -71,7 +71,7 @@ def names_for(files: Sequence[Path]) -> list[str]:
     return names
 
 
-# %% ../../nbs/95_apps/predict.ipynb #0197c94a
+# %% ../../nbs/95_apps/predict.ipynb #b5e2ca00
 @dataclass(frozen=True)
 class SurfaceFiles:
     """`NAME.ply`, a colored point cloud, and `NAME.glb`, a textured mesh, beside the maps of each photograph."""
@@ -117,7 +117,8 @@ class SurfaceFiles:
         """Write the files of one photograph; their paths."""
         self.check(predictor)
         metres = predictor.depth(prediction) if isinstance(predictor, StereoPredictor) else prediction
-        focal, picture = self.focal_for(predictor, tuple(prediction.shape)), seen.permute(1, 2, 0).numpy()
+        height, width = prediction.shape
+        focal, picture = self.focal_for(predictor, (height, width)), seen.permute(1, 2, 0).numpy()
         surface, about = surface_from_depth(metres.numpy(), focal), {"focal_px": focal}
         return [save_surface(kind, surface, picture, folder / f"{name}.{kind}", about) for kind in self.kinds]
 
