@@ -139,8 +139,9 @@ def test_another_process_runs_nothing_unasked_and_names_what_is_missing(folder, 
     ask = f"from advdepth_nb import load; load({str(run)!r})"
     told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False).stderr
     assert f"give --code {moved / code}, or load_file(" in told
-    ask = f"import advdepth_nb as a; a.load_file({str(moved / code)!r}); a.load({str(run)!r}); print('loaded')"
-    assert "loaded" in subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False).stdout
+    ask = f"import advdepth_nb as a; print(a.load_file({str(moved / code)!r}), a.load({str(run)!r}) and 'loaded')"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False)
+    assert done.stdout == "['edge_study'] loaded\n", done.stderr
     (moved / code).with_name("edge_terms.py").unlink()
     told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False).stderr
     assert "edge_study.py, line 3 imports edge_terms, which is not there" in told
