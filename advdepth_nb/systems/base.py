@@ -458,7 +458,7 @@ def field_file(e: Experiment, world: str) -> Path:
     return pack_fields(out, **vars(e.world), workers=workers_that_render(), world=world.removesuffix("s"))
 
 
-# %% ../../nbs/80_systems/base.ipynb #4113fc28
+# %% ../../nbs/80_systems/base.ipynb #64c07056
 CODE: dict[str, GuestCode] = {}  # system or study -> the code of one's own that declared it
 
 
@@ -472,6 +472,9 @@ def load_file(path: Path | str) -> list[str]:
 
 def load_code(code: GuestCode, variable: str = "") -> list[str]:
     """The same for code that was read; `variable`: the study's name in it, if that is known."""
+    import_module(
+        "advdepth_nb.systems.catalog"
+    )  # ours first, or what registers while the file runs would be the file's
     known = LOADED.get(code.module)
     if known is None or known.digest != code.digest:
         tables: list[dict[str, Any]] = [SYSTEMS, STUDIES, CODE]
