@@ -17,7 +17,7 @@ from advdepth_nb.study.evaluate import evaluate_run
 from advdepth_nb.systems.model_files import load_model
 from advdepth_nb.systems.catalog import SYSTEMS
 from advdepth_nb.training.callbacks import NotFinite
-from advdepth_nb.training.loop import Callback
+from advdepth_nb.training.loop import Callback, Training
 from advdepth_nb.core.files import write_json
 
 
@@ -49,6 +49,27 @@ def test_stopped_and_resumed_is_the_same_bit_for_bit(packed, tmp_path, settings)
     assert [whole[c] for c in counts] == [resumed[c] for c in counts]
     a, b = (pd.read_parquet(tmp_path / f / "history.parquet") for f in ("whole", "parts"))
     pd.testing.assert_frame_equal(a, b)
+
+
+def test_a_run_killed_before_its_first_check_goes_on(packed, tmp_path):
+    """An epoch has two steps and its GAN monitor looks every third: of the first epoch it keeps an empty table."""
+    e = replace(experiment("adv", scale="smoke", settings={"encoder": "test_resnet", "fusion_width": 4}), epochs=12)
+    train_run(e, packed, tmp_path / "whole", device="cpu")
+    step = Training.one_step
+
+    def killed(run, *given):
+        if run.step == 2:
+            raise Stopped
+        return step(run, *given)
+
+    with mock.patch.object(Training, "one_step", killed), pytest.raises(Stopped):
+        train_run(e, packed, tmp_path / "parts", device="cpu")
+    assert pd.read_parquet(tmp_path / "parts/gan_monitor.parquet").empty
+    train_run(e, packed, tmp_path / "parts", device="cpu")
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    for name in ("gan_monitor", "history"):
+        a, b = (pd.read_parquet(tmp_path / f / f"{name}.parquet") for f in ("whole", "parts"))
+        pd.testing.assert_frame_equal(a, b)
 
 
 def test_another_seed_is_another_run(packed, tmp_path):

@@ -34,18 +34,21 @@ def term_gradients(run: Training) -> dict[str, float]:
     return norms
 
 
-# %% ../../nbs/60_training/callbacks.ipynb #8b6b05a5
-def _logged(path: Path) -> pd.DataFrame:
-    """What an earlier start of a run logged; ValueError if it cannot be read."""
+# %% ../../nbs/60_training/callbacks.ipynb #4ad57ae5
+def _logged(path: Path, until: int) -> list[dict[str, Any]]:
+    """The rows that an earlier start of a run logged, up to a step; ValueError if they cannot be read."""
     try:
         kept = pd.read_parquet(path)
     except Exception as error:  # pyarrow has one for each kind of damage
         raise ValueError(f"{path} is damaged; delete it and checkpoint.pt beside it") from error
+    if kept.empty:  # it was killed before there was anything to log, so there are no columns either
+        return []
     if "step" not in kept or not pd.api.types.is_numeric_dtype(kept["step"]):
         raise ValueError(f"{path} has no numbers in a column 'step'; delete it and checkpoint.pt beside it")
-    return kept
+    return kept[kept["step"] <= until].to_dict("records")
 
 
+# %% ../../nbs/60_training/callbacks.ipynb #d92980ec
 class History(Callback):
     """One row per logged step: every term, the total, the adversary's health, the gradient fractions; as parquet."""
 
@@ -55,8 +58,7 @@ class History(Callback):
 
     def before_fit(self, run: Training) -> None:
         if self.path and Path(self.path).exists() and run.step:  # resumed: what lies after the checkpoint is made again
-            kept = _logged(Path(self.path))
-            self.rows = kept[kept["step"] <= run.step].to_dict("records")
+            self.rows = _logged(Path(self.path), run.step)
 
     def before_backward(self, run: Training) -> None:
         self.grad_fractions = {}
