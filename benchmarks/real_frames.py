@@ -51,7 +51,8 @@ def main() -> None:
     table = pd.DataFrame(rows).groupby("model", sort=False).mean()
     for kind in ("metric", "median"):
         table[f"{kind} rmse"] = table.pop(f"{kind} mse") ** 0.5
-    print(f"{len(rows) // 2} frames, {given.part}")
+    told = "scored once" if given.part == "held" else "for choosing"
+    print(f"{len(rows) // 2} frames, every second by name, {told}; constant: the truth's own median")
     print(table.round(3).to_string())
 
 

@@ -30,3 +30,20 @@ def test_a_prediction_loads_no_report_and_no_trainer(tmp_path):
     done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+def test_a_fresh_install_predicts():
+    from advdepth_nb import load
+    from advdepth_nb.scenes.rooms import room
+    from advdepth_nb.systems.released import model_folder, released
+
+    assert "depth" in released()
+    for name in released():
+        folder = model_folder(name)
+        assert (folder / "model.safetensors").stat().st_size < 10e6 and (folder / "README.md").exists()
+    predictor = load(device="cpu")
+    for scene in range(500_000, 500_004):  # test rooms, which it has not seen
+        view = room(scene, 0, (240, 320))
+        predicted, truth = predictor(view["image"]), view["depth"][0]
+        error, plain = ((x - truth).abs().mean() for x in (predicted, truth.median()))
+        assert error < 0.4 * plain

@@ -37,6 +37,7 @@ On the {images} synthetic test images, protocol `{protocol}`, whole precision:
 {scores}
 {real}"""
 
+PHOTOGRAPHS = "\nOn photographs, of NYU Depth v2 (`benchmarks/real_frames.py`):\n\n```\n{}\n```\n"
 LIMITS = {
     "depth": "Predicts depth in metres from one photograph of a room. It has seen synthetic rooms only: furniture made "
     "of boxes, cylinders and balls. On photographs take it for the layout of a room and for order in depth, not for "
@@ -64,15 +65,15 @@ def card_of(run: Path, name: str, real: str) -> str:
         name=name, what=f"{SYSTEMS[e.system].kind} from one picture, trained on synthetic worlds",
         limits=LIMITS[e.system],
         network=f"{e.network}, encoder {encoder}" if encoder else e.network,
-        data=f"{world.train_scenes} synthetic scenes at {world.train_size[0]}x{world.train_size[1]}, "
+        data=f"{world.train_scenes:,} synthetic scenes at {world.train_size[0]}x{world.train_size[1]}, "
         f"{world.varied:.0%} of them with varied camera, light, colors and picture",
         terms=" + ".join(f"{weight:g} {term}" for term, weight in e.losses.items()),
-        steps=done["budget"]["generator_steps"], batch=e.batch, seed=done["seed"],
+        steps=f'{done["budget"]["generator_steps"]:,}', batch=e.batch, seed=done["seed"],
         begins=IMAGENET if encoder else "random",
         study=done["study"], scale="" if e.scale == "quick" else f" --scale {e.scale}", images=scores["n_images"],
         protocol=scores["protocol"],
         scores="\n".join(f"| {METRICS[key].heading} | {scores[key]:.3f} |" for key in shown),
-        real=f"\nOn photographs (`benchmarks/real_frames.py`):\n\n```\n{real.strip()}\n```\n" if real else "",
+        real=PHOTOGRAPHS.format(real.strip()) if real else "",
     )  # fmt: skip
 
 

@@ -35,10 +35,10 @@ def model_folder(
     return path
 
 
-# %% ../../nbs/80_systems/released.ipynb #fdc2cc77
+# %% ../../nbs/80_systems/released.ipynb #f476f670
 def in_half_precision(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Every floating-point tensor as float16; ValueError where one becomes infinite."""
-    half = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
+    """Every matrix and kernel as float16; ValueError where one becomes infinite."""
+    half = {name: w.half() if w.ndim > 1 and w.is_floating_point() else w for name, w in weights.items()}
     if lost := [name for name, w in half.items() if not torch.isfinite(w).all()]:
         raise ValueError(f"{lost[0]} does not fit into 16 bits; train with a smaller rate or more weight decay")
     return half
