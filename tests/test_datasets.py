@@ -461,7 +461,7 @@ def test_workers_read_the_same(tmp_path, method):
 # ---------------------------------------------------------------- rooms
 
 
-def fake_room(scene, view, size=(240, 320), device="cpu", sensor=None):
+def fake_room(scene, view, size=(240, 320), device="cpu", sensor=None, varied=False):
     image, depth = frame(scene * 100 + view, *size)
     return {"image": torch.from_numpy(image).permute(2, 0, 1) / 255, "depth": torch.from_numpy(depth)[None]}
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -333,7 +334,7 @@ def rendered(scene, view, size, device="cpu"):
 
 
 def test_a_field_arrives_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(worlds, "field", rendered)
+    monkeypatch.setitem(worlds.PAIR_WORLDS, "field", replace(worlds.PAIR_WORLDS["field"], render=rendered))
     out = pack_fields(tmp_path / "f.h5", 2, 1, 1, train_size=(16, 64), test_size=(16, 64), progress=False)
     data = PackedStereo(out)
     given, item = rendered(1, 0, (16, 64)), data[1]
@@ -349,12 +350,13 @@ def test_a_field_arrives_whole(tmp_path, monkeypatch):
     small = resize_stereo(pair, (8, 32))
     assert set(np.unique(small.segmentation)) == {0, 2} and small.focal == 25 and (small.disparity == 1.5).all()
     negative = {"disparity": torch.full((1, 16, 64), -2.0)}
-    monkeypatch.setattr(worlds, "field", lambda **given: rendered(**given) | negative)
+    wrong = replace(worlds.PAIR_WORLDS["field"], render=lambda **given: rendered(**given) | negative)
+    monkeypatch.setitem(worlds.PAIR_WORLDS, "field", wrong)
     refused(lambda: pack_fields(tmp_path / "g.h5", 1, 1, 1, (16, 64), (16, 64), progress=False), "field-0/0", "negate")
     assert not (tmp_path / "g.h5").exists() and not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("world", ["room", "field"])
+@pytest.mark.parametrize("world", ["room", "field", "stalk"])
 def test_worlds_are_exact_pairs(tmp_path, world):
     sizes = {"train_size": (64, 128), "test_size": (96, 192)}
     out = pack_fields(tmp_path / "w.h5", 2, 1, 2, **sizes, world=world, workers=2, progress=False)
@@ -376,7 +378,7 @@ def test_worlds_are_exact_pairs(tmp_path, world):
 
 
 def test_unknown_world(tmp_path):
-    refused(lambda: pack_fields(tmp_path / "a.h5", 1, 1, 1, world="sea"), "'field' or 'room'", "'sea'")
+    refused(lambda: pack_fields(tmp_path / "a.h5", 1, 1, 1, world="sea"), "field, stalk, room", "'sea'")
     refused(lambda: pack_fields(tmp_path / "a.h5", 0, 1, 1, world="room"), "train_scenes", "at least 1")
     assert not list(tmp_path.iterdir())
 

@@ -50,6 +50,14 @@ __all__ = [
     "Array",
     "RecordsFile",
     "EITHER",
+    "Model",
+    "Focal",
+    "Baseline",
+    "Doffs",
+    "Calib",
+    "Ply",
+    "Glb",
+    "Fov",
     "one_line",
     "end_bars",
     "warnings_as_remarks",
@@ -830,29 +838,40 @@ def surfaces_asked(
     return SurfaceFiles(kinds, alone, fov) if kinds else None
 
 
-# %% ../../nbs/95_apps/cli.ipynb #41833901
+# %% ../../nbs/95_apps/cli.ipynb #0650da13
+Model = Annotated[
+    Path, typer.Option(help="folder of a trained run, of any system; or weights that come with the package: depth")
+]
+Focal = Annotated[
+    float | None, typer.Option(help="pixels of the photographs; stereo runs: for depth; others: for surfaces")
+]
+Baseline = Annotated[float | None, typer.Option(help="stereo runs: metres of the training rig; for depth")]
+Doffs = Annotated[
+    float | None, typer.Option(help="stereo runs: pixels that are added to a disparity; with --focal, --baseline")
+]
+Calib = Annotated[
+    Path | None, typer.Option(help="stereo runs: the rig's calibration instead of these; one beside them is found")
+]
+Ply = Annotated[bool, typer.Option("--ply", help="depth: also a colored point cloud, NAME.ply")]
+Glb = Annotated[bool, typer.Option("--glb", help="depth: also a mesh to turn, NAME.glb (binary glTF)")]
+Fov = Annotated[
+    float | None, typer.Option(help="depth runs: degrees across the longer side, for surfaces [default: 60]")
+]
+
+
+# %% ../../nbs/95_apps/cli.ipynb #aea790aa
 @app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="photographs, or folders of them")],
     out: Annotated[Path, typer.Option("--out", "-o", help="folder for the files of each photograph")],
-    model: Annotated[
-        Path, typer.Option(help="folder of a trained run, of any system; or weights of the package: depth, stereo")
-    ] = Path("depth"),
-    focal: Annotated[
-        float | None, typer.Option(help="pixels of the photographs; stereo runs: for depth; others: for surfaces")
-    ] = None,
-    baseline: Annotated[float | None, typer.Option(help="stereo runs: metres of the training rig; for depth")] = None,
-    doffs: Annotated[
-        float | None, typer.Option(help="stereo runs: pixels that are added to a disparity; with --focal, --baseline")
-    ] = None,
-    calib: Annotated[
-        Path | None, typer.Option(help="stereo runs: the rig's calibration instead of these; one beside them is found")
-    ] = None,
-    ply: Annotated[bool, typer.Option("--ply", help="depth: also a colored point cloud, NAME.ply")] = False,
-    glb: Annotated[bool, typer.Option("--glb", help="depth: also a mesh to turn, NAME.glb (binary glTF)")] = False,
-    fov: Annotated[
-        float | None, typer.Option(help="depth runs: degrees across the longer side, for surfaces [default: 60]")
-    ] = None,
+    model: Model = Path("depth"),
+    focal: Focal = None,
+    baseline: Baseline = None,
+    doffs: Doffs = None,
+    calib: Calib = None,
+    ply: Ply = False,
+    glb: Glb = False,
+    fov: Fov = None,
     device: Device = "auto",
     code: Code = None,
 ) -> None:

@@ -115,7 +115,7 @@ def _frames(wanted: list[tuple[int, int]], render: Callable[[int, int], Any], wo
     return DataLoader(data, batch_size=None, num_workers=workers, worker_init_fn=end_with_parent)
 
 
-# %% ../../nbs/20_data/rendered.ipynb #6756f33b
+# %% ../../nbs/20_data/rendered.ipynb #8e036607
 @dataclass(frozen=True)
 class _Room:
     """Renders a frame of a room."""
@@ -127,7 +127,8 @@ class _Room:
     varied: float  # fraction of the scenes
 
     def __call__(self, scene: int, view: int) -> Frame:
-        rendered = room(scene, view, self.size, self.device, self.sensor, varied=is_varied(scene, self.varied))
+        varied = is_varied(scene, self.varied)
+        rendered = room(scene=scene, view=view, size=self.size, device=self.device, sensor=self.sensor, varied=varied)
         image = rendered["image"].mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
         name = f"room-{scene}"
         depth = known_metres(rendered["depth"][0].cpu().numpy(), f"{name}/{view}")
