@@ -49,6 +49,9 @@ __all__ = [
     "halved",
     "check_halving",
     "StereoGuests",
+    "shown_masks",
+    "pair_scores",
+    "held_out_loss",
     "StereoSystem",
 ]
 
@@ -238,7 +241,50 @@ class StereoGuests(SystemGuests[StereoExperiment]):
         return scales
 
 
-# %% ../../nbs/80_systems/stereo.ipynb #94b40f59
+# %% ../../nbs/80_systems/stereo.ipynb #8ee1b285
+def shown_masks(pair: Mapping[str, Tensor], classes: Sequence[str]) -> dict[str, Tensor]:
+    """The masks that a pair brings, `(1,1,H,W)` bool: what is occluded or out of frame, and what is a stalk."""
+    masks = {k: pair[k][None] for k in ("occluded", "out_of_frame") if k in pair}
+    if "segmentation" in pair and "stalk" in classes:
+        masks["stalk"] = (pair["segmentation"] == classes.index("stalk"))[None]
+    return masks
+
+
+# %% ../../nbs/80_systems/stereo.ipynb #fa58da62
+def pair_scores(
+    net: nn.Module, e: StereoExperiment, data: PackedStereo, i: int, protocols: Sequence[Protocol]
+) -> list[tuple[Protocol, dict[str, Tensor]]]:
+    """The scores of one pair under each protocol; the network sees it once, and once mirrored if one asks for that."""
+    pair, device = data[i], device_of(net)
+    left = at_network_size(pair["left"][None], e.size, device)
+    predicted = {twice: predict_disparity(net, left, twice).float() for twice in {p.post_process for p in protocols}}
+    views = [pair[side][None].to(device).float() / 255 for side in ("left", "right")]
+    masks = {name: mask.to(device) for name, mask in shown_masks(pair, getattr(data, "classes", ())).items()}
+    rig = {name: float(getattr(data, name)[i]) for name in ("focal", "baseline", "doffs")}
+
+    def scored(p: Protocol) -> dict[str, Tensor]:
+        fraction = predicted[p.post_process]
+        if isinstance(p, ReconstructionProtocol):
+            return score_reconstruction(fraction, *views)
+        return stereo_scores(fraction, true_disparity(data, pair, p)[None].to(device), p, masks, rig)
+
+    return [(p, scored(p)) for p in protocols]
+
+
+def held_out_loss(net: nn.Module, held_out: PackedStereo, e: StereoExperiment) -> float:
+    """What training minimizes, without an adversary: held-out pairs need no ground truth."""
+    task = StereoDepth(
+        net, ["reconstruction"], STEREO_AUGMENT["none"], e.size, e.ssim_weight, e.out_of_frame, e.padding
+    )
+    total = 0.0
+    for i in range(len(held_out)):
+        raw = {k: held_out[i][k][None].to(device_of(net)) for k in ("left", "right")}
+        batch = task.prepare(raw, torch.Generator())
+        total += float(task.terms(task.predict(batch), batch)["reconstruction"])
+    return total / len(held_out)
+
+
+# %% ../../nbs/80_systems/stereo.ipynb #2a43692b
 class StereoSystem(StereoGuests, System[StereoExperiment, PackedStereo]):
     """A U-net on rectified pairs."""
 
@@ -316,35 +362,11 @@ class StereoSystem(StereoGuests, System[StereoExperiment, PackedStereo]):
 
     def scores(self, net, e, data, i, protocols, flip=False):
         """Scores of the disparities; where the rig is known, of the depth that they mean, too."""
-        pair, device = data[i], device_of(net)
-        left = at_network_size(pair["left"][None], e.size, device)
         chosen = [self.protocol(name) for name in protocols]
-        chosen = [protocol.post_processed() for protocol in chosen] if flip else chosen
-        predicted = {twice: predict_disparity(net, left, twice).float() for twice in {p.post_process for p in chosen}}
-        views = [pair[side][None].to(device).float() / 255 for side in ("left", "right")]
-        masks = {k: pair[k][None].to(device) for k in ("occluded", "out_of_frame") if k in pair}
-        if "segmentation" in pair and "stalk" in data.classes:
-            masks["stalk"] = (pair["segmentation"] == data.classes.index("stalk"))[None].to(device)
-        rig = {name: float(getattr(data, name)[i]) for name in ("focal", "baseline", "doffs")}
-
-        def scored(p: Protocol) -> dict[str, Tensor]:
-            fraction = predicted[p.post_process]
-            if isinstance(p, ReconstructionProtocol):
-                return score_reconstruction(fraction, *views)
-            return stereo_scores(fraction, true_disparity(data, pair, p)[None].to(device), p, masks, rig)
-
-        return [(p, scored(p)) for p in chosen]
+        return pair_scores(net, e, data, i, [protocol.post_processed() for protocol in chosen] if flip else chosen)
 
     def error(self, net: nn.Module, held_out: PackedStereo, e: StereoExperiment) -> float:
-        """What training minimises, without an adversary: held-out pairs need no ground truth."""
-        augment = STEREO_AUGMENT["none"]
-        task = StereoDepth(net, ["reconstruction"], augment, e.size, e.ssim_weight, e.out_of_frame, e.padding)
-        total = 0.0
-        for i in range(len(held_out)):
-            raw = {k: held_out[i][k][None].to(device_of(net)) for k in ("left", "right")}
-            batch = task.prepare(raw, torch.Generator())
-            total += float(task.terms(task.predict(batch), batch)["reconstruction"])
-        return total / len(held_out)
+        return held_out_loss(net, held_out, e)
 
     def protocol(self, name: str) -> Protocol:
         """ "all", "noc", ..., "reconstruction", and with "_pp" behind it the same after post-processing."""
