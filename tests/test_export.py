@@ -180,3 +180,9 @@ def test_latency_takes_turns_and_says_where(monkeypatch, capsys, tmp_path):
     for line in (network, photograph):
         assert line["repeats"] >= 5 and 0 < line["p10_ms"] <= line["median_ms"] <= line["p90_ms"]
     assert "one image at a time, on cpu" in error and "median_ms" in error
+
+
+def test_a_fixed_size_is_exported_with_the_weights_of_the_package(tmp_path):
+    said: list[str] = []
+    made = export.export_run("depth", tmp_path / "net.pt2", said.append, fixed_size=True)
+    assert made.exists() and "180x240 alone" in said[0] and len(said) == 4  # what it is, and three comparisons

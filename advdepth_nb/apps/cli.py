@@ -913,22 +913,26 @@ def predict(
         raise typer.Exit(2 if len(failures) == len(found.files) else 1)
 
 
-# %% ../../nbs/95_apps/cli.ipynb #2e04395e
+# %% ../../nbs/95_apps/cli.ipynb #94c0a25e
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(help="folder of a trained run; or weights of the package: depth, stereo")],
+    run: Annotated[str, typer.Argument(help="folder of a trained run; or weights of the package: depth")],
     out: Annotated[Path, typer.Option("--out", "-o", help="X.onnx (extra `export`), or X.pt2 for torch")],
+    fixed_size: Annotated[
+        bool, typer.Option("--fixed-size", help="for images of the network's size alone: seconds in place of minutes")
+    ] = False,
     code: Code = None,
 ) -> None:
     """Write a run's network as one file for other programs, once it has been found to compute what torch computes.
 
     Input `image`, (B,3,H,W) float32, sRGB 0-1, normalized inside; output `depth` in metres, `disparity` in pixels,
     `picture` or `classes`, at the image's size; the batch is free, and so is the size where the network allows.
+    A free size of a large network takes many minutes; --fixed-size takes seconds.
     """
     from advdepth_nb.apps.export import export_run
 
     load_code(code)
-    made = export_run(run, out, typer.echo)
+    made = export_run(run, out, typer.echo, fixed_size)
     typer.echo(f"{made}: {made.stat().st_size / 1e6:.1f} MB")
 
 

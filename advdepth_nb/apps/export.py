@@ -40,6 +40,7 @@ __all__ = [
     "ONNX",
     "norm_of_one_image",
     "plain_form",
+    "MapGraph",
     "DepthGraph",
     "DisparityGraph",
     "PictureGraph",
@@ -87,13 +88,17 @@ def plain_form(net: nn.Module) -> nn.Module:
     return net
 
 
-# %% ../../nbs/95_apps/export.ipynb #d78a4bdf
-class DepthGraph(nn.Module):
-    """Image to depth in metres at the image's size."""
+# %% ../../nbs/95_apps/export.ipynb #738fc30f
+class MapGraph(nn.Module):
+    """Around a network whose answer is one map, whatever the experiment."""
 
     def __init__(self, net: nn.Module, e: Any) -> None:
         super().__init__()
         self.net = net
+
+
+class DepthGraph(MapGraph):
+    """Image to depth in metres at the image's size."""
 
     def forward(
         self,
@@ -102,12 +107,8 @@ class DepthGraph(nn.Module):
         return interpolate(self.net(image), image.shape[-2:], mode="bilinear").clamp(min=1e-3)
 
 
-class DisparityGraph(nn.Module):
+class DisparityGraph(MapGraph):
     """Left view to its disparity in pixels."""
-
-    def __init__(self, net: nn.Module, e: Any) -> None:
-        super().__init__()
-        self.net = net
 
     def forward(
         self,
@@ -166,7 +167,7 @@ def form_of(e: Experiment) -> Form:
     return CLASSES if e.network == "classifier" else FORMS[e.system]
 
 
-# %% ../../nbs/95_apps/export.ipynb #0d6fa867
+# %% ../../nbs/95_apps/export.ipynb #1608b67a
 def network_size(e: Any) -> tuple[int, int]:
     """(H,W) of the images that the experiment's network is shown in use."""
     return tuple(e.frame if hasattr(e, "frame") else e.size)
@@ -195,10 +196,13 @@ def program_of(
     graph: nn.Module,
     size: tuple[int, int],  # (H,W) of the network
     multiple: int,
+    fixed: bool = False,  # images of the network's own size alone
 ) -> tuple[torch.export.ExportedProgram, bool]:
     """The graph as a program, and whether it takes images of any size."""
     side = lambda name: multiple * torch.export.Dim(name) if multiple > 1 else torch.export.Dim.DYNAMIC  # noqa: E731
     batch = torch.export.Dim("batch")
+    if fixed:
+        return follow(graph, size, {0: batch}), False
     try:
         larger = max(size[0], 2 * multiple), max(size[1], 2 * multiple)  # an example of 1 would not stay free
         return follow(graph, larger, {0: batch, 2: side("rows"), 3: side("columns")}), True
@@ -321,11 +325,11 @@ def check_parity(
         say(f"  {where}: within {found:.1e} of torch ({form.unit})")
 
 
-# %% ../../nbs/95_apps/export.ipynb #6ba8cb05
-def program_for(run: Path, graph: nn.Module, size: tuple[int, int], multiple: int) -> Any:
+# %% ../../nbs/95_apps/export.ipynb #8ce25abc
+def program_for(run: Path, graph: nn.Module, size: tuple[int, int], multiple: int, fixed: bool = False) -> Any:
     """As `program_of`; ValueError in one sentence where torch cannot follow the network at all."""
     try:
-        return program_of(graph, size, multiple)
+        return program_of(graph, size, multiple, fixed)
     except Exception as error:  # torch has its own for everything it cannot follow
         told = (str(error) or type(error).__name__).splitlines()[0].rstrip(".:")
         raise ValueError(
@@ -337,13 +341,14 @@ def export_run(
     run: Path | str,  # the folder of a run, or a name of released weights
     out: Path | str,  # X.onnx or X.pt2
     say: Callable[[str], None] = print,
+    fixed_size: bool = False,  # images of the network's own size alone, which is exported in seconds
 ) -> Path:
     """Write a run's network as one file, once it has been found to compute what torch computes; the file."""
     run, out = model_folder(run), Path(out)
     check_kind(out)
     net, e = load_model(run)
     form, multiple, size = form_of(e), multiple_of(net), network_size(e)
-    program, any_size = program_for(run, form.graph(plain_form(net), e).eval(), size, multiple)
+    program, any_size = program_for(run, form.graph(plain_form(net), e).eval(), size, multiple, fixed_size)
     told = description(e, form, any_size, multiple)
     if isinstance(net, TranslationNet):
         net.noise = False
