@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["run_status", "studies_in", "status", "in_a_line", "logged", "monitor"]
 
 
-# %% ../../nbs/85_study/status.ipynb #9c236e87
+# %% ../../nbs/85_study/status.ipynb #472a3d04
 def _document(path: Path) -> dict[str, Any]:
     """What a JSON file holds; empty where there is none, or none that can be read."""
     if not path.exists() or damaged(path.parent, path.name):
@@ -32,14 +32,19 @@ def _document(path: Path) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
+def _place(run: Path) -> tuple[str, int]:
+    """Row and seed of a run's folder."""
+    return run.parent.name, int(run.name.removeprefix("seed="))
+
+
 def run_status(folder: Path) -> dict[str, Any]:
     """Row, seed, state, fraction done, what its kernel said last, and minutes since then."""
     said, done = _document(folder / "progress.json"), _document(folder / "metrics.json")
     finished = bool(done) and done.get("fingerprint") == planned_fingerprint(folder)
     newest = max((f.stat().st_mtime for f in folder.iterdir() if not f.name.startswith(".")), default=0.0)
-    at_work = is_being_written(folder)
+    at_work, (row, seed) = is_being_written(folder), _place(folder)
     return {
-        "row": folder.parent.name, "seed": int(folder.name.removeprefix("seed=")),
+        "row": row, "seed": seed,
         "state": "done" if finished else "running" if at_work else "stopped",
         "done": 1.0 if finished else float(said.get("fraction", 0.0)),
         "said": "" if finished else str(said.get("text", "starting")),
@@ -47,7 +52,7 @@ def run_status(folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-# %% ../../nbs/85_study/status.ipynb #46513500
+# %% ../../nbs/85_study/status.ipynb #a98134b5
 def studies_in(folder: Path | str) -> list[Path]:
     """The folders of studies at or right below a folder; `FileNotFoundError` where there is none."""
     folder = Path(folder).expanduser()
@@ -68,10 +73,6 @@ def status(folder: Path | str) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["study", "row", "seed", "state", "done", "said", "minutes_ago"])
 
 
-def _place(run: Path) -> tuple[str, int]:
-    return run.parent.name, int(run.name.removeprefix("seed="))
-
-
 # %% ../../nbs/85_study/status.ipynb #722e1dad
 def in_a_line(table: pd.DataFrame) -> str:
     """ "8 of 24 runs done, 2 running, 1 stopped"."""
@@ -80,15 +81,14 @@ def in_a_line(table: pd.DataFrame) -> str:
     return ", ".join(told + [f"{counts[state]} {state}" for state in ("running", "stopped") if state in counts])
 
 
-# %% ../../nbs/85_study/status.ipynb #d649ae57
+# %% ../../nbs/85_study/status.ipynb #4f86521a
 def logged(folder: Path | str) -> pd.DataFrame:
     """The histories of a study's runs as far as they are written, with `row` and `seed`."""
     found = []
     for run in sorted(Path(folder).glob("runs/*/seed=*"), key=_place):
-        if (run / "history.parquet").exists() and not damaged(run, "history.parquet"):
-            found.append(
-                pd.read_parquet(run / "history.parquet").assign(**{k: run_status(run)[k] for k in ("row", "seed")})
-            )
+        if (run / "history.parquet").exists():  # written in one piece, so it can be read
+            row, seed = _place(run)
+            found.append(pd.read_parquet(run / "history.parquet").assign(row=row, seed=seed))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["row", "seed", "step"])
 
 
