@@ -64,7 +64,7 @@ def world_splits(
     return {split: (numbered(first, scenes), (h, w)) for split, (first, scenes, (h, w)) in wanted.items()}
 
 
-# %% ../../nbs/20_data/rendered.ipynb #03896460
+# %% ../../nbs/20_data/rendered.ipynb #eb56f6bc
 WORLDS_SINCE = 1  # the first data format whose worlds, pixel for pixel, are those that are rendered now
 
 
@@ -78,8 +78,8 @@ def already_rendered(
         return False
     with open_hdf5(out) as file:
         held, found = json.loads(file.attrs.get("parameters", "{}")), data_format_of(file)
-    held = {"varied": 0.0} | held  # files from before rooms could be varied
-    differ = [f"{k} {held.get(k)} instead of {v}" for k, v in given.items() if held.get(k) != v]
+    held, asked = {"varied": 0.0} | held, {"varied": 0.0} | given
+    differ = [f"{k} {held.get(k)} instead of {v}" for k, v in asked.items() if held.get(k) != v]
     if found < since:
         differ.append(f"the worlds of data format {found} instead of {since}")
     if differ:
@@ -87,7 +87,12 @@ def already_rendered(
     return True
 
 
-# %% ../../nbs/20_data/rendered.ipynb #bc1071b8
+# %% ../../nbs/20_data/rendered.ipynb #a1df8e93
+def _variation(varied: float) -> dict[str, float]:
+    """What is asked for beside the rest; nothing where nothing varies, so that such files keep their digest."""
+    return {"varied": varied} if varied else {}
+
+
 def _asked(given: dict[str, Any]) -> dict[str, str]:
     """What was asked for, as attributes of the file."""
     parameters = json.dumps(given)
@@ -191,7 +196,7 @@ class _Pair:
         return as_pair(rendered, f"{self.world}-{scene}", f"{self.world}-{scene}/{view}", self.split)
 
 
-# %% ../../nbs/20_data/rendered.ipynb #725594a6
+# %% ../../nbs/20_data/rendered.ipynb #5094fc99
 def pack_rooms(
     out: str | Path,
     train_scenes: int,
@@ -216,7 +221,7 @@ def pack_rooms(
     check_number("varied", varied, 0, 1)
     splits = world_splits(train_scenes, test_scenes, views, train_size, test_size, seed)
     given = counts | {"train_size": list(train_size), "test_size": list(test_size), "seed": seed}
-    given |= {"sensor": repr(sensor), "splits": list(splits), "varied": varied}
+    given |= {"sensor": repr(sensor), "splits": list(splits)} | _variation(varied)
     if already_rendered(out := Path(out).expanduser(), given):
         return out
     with new_packed(out, PACKED_FORMAT, "procedural rooms", "by scene", **_asked(given)) as file:
@@ -227,7 +232,7 @@ def pack_rooms(
     return out
 
 
-# %% ../../nbs/20_data/rendered.ipynb #c4a9f3fe
+# %% ../../nbs/20_data/rendered.ipynb #a3535bf5
 def pack_fields(
     out: str | Path,
     train_scenes: int,
@@ -252,13 +257,8 @@ def pack_fields(
     check_number("varied", varied, 0, 1)
     splits = world_splits(train_scenes, test_scenes, views, train_size, test_size, seed)
     given = {"world": world, "train_scenes": train_scenes, "test_scenes": test_scenes, "views": views}
-    given |= {
-        "train_size": list(train_size),
-        "test_size": list(test_size),
-        "seed": seed,
-        "splits": list(splits),
-        "varied": varied,
-    }
+    given |= {"train_size": list(train_size), "test_size": list(test_size), "seed": seed, "splits": list(splits)}
+    given |= _variation(varied)
     layout, classes = PAIR_WORLDS[world].layout, PAIR_WORLDS[world].classes
     if world == "room":
         given |= {"classes": list(classes)}  # a file of rooms from before they had any is refused, not misread
