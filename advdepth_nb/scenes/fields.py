@@ -76,7 +76,7 @@ __all__ = [
     "field_sheet",
 ]
 
-# %% ../../nbs/10_scenes/fields.ipynb #734e3451
+# %% ../../nbs/10_scenes/fields.ipynb #dd2b2c91
 # leaf: all that is green, weeds and panicles too; soil: litter on it too
 FIELD_CLASSES = ("sky", "soil", "stalk", "leaf")
 SKY, SOIL, STALK, LEAF = range(4)
@@ -93,7 +93,7 @@ class Rig:
     nearest: float  # metres: nothing that is seen is nearer
 
 
-RIGS = {"lane": Rig(BASELINE, NEAREST), "stalks": Rig(0.04, 0.35)}
+RIGS = {"lane": Rig(BASELINE, NEAREST), "stalks": Rig(0.02, 0.35)}
 
 
 def rig_camera(
@@ -178,7 +178,7 @@ def _tints(rng: np.random.Generator, age: float, pale: float) -> _Tints:
     return {"green": np.array(green), "stem": np.array(stem), "head": head, "earth": np.array(earth)}
 
 
-# %% ../../nbs/10_scenes/fields.ipynb #8b97d43c
+# %% ../../nbs/10_scenes/fields.ipynb #749bceab
 @dataclass(frozen=True)
 class Field:
     """What one field is like; the rows run along y, z is up, the rig drives along x = 0."""
@@ -235,7 +235,7 @@ def sample_field(
         foot=foot,
         plant_noise=rng.random((len(foot), 8)),
         leaf_noise=rng.random((len(foot), LEAVES, 6)),
-        bare=rng.uniform(0.3, 0.6) if look == "stalks" else 0.12,
+        bare=rng.uniform(0.55, 0.85) if look == "stalks" else 0.12,
     )
 
 

@@ -91,7 +91,7 @@ class StereoExperiment(Experiment):
         return self.size
 
 
-# %% ../../nbs/80_systems/stereo_rows.ipynb #d22f03e0
+# %% ../../nbs/80_systems/stereo_rows.ipynb #bf8e2215
 STEREO_RECIPES: dict[str, dict[str, Any]] = {
     "stereo_gan": dict(
         recipe="stereo_gan", epochs=50, batch=8, lr=1e-4, lr_schedule="halve", augment="stereo_gan",
@@ -105,10 +105,10 @@ STEREO_SCALES: dict[str, dict[str, Any]] = {
         scale="smoke", width=0.125, num_blocks=4, size=(64, 128), world=World(4, 2, 2, (64, 128), (64, 128)), epochs=2,
         batch=4, lr=1e-3, discriminator_width=8,
     ),
-    "quick": _STEREO | dict(
-        scale="quick", width=0.25, num_blocks=5, norm="batch", size=(64, 128), init_disparity=0.03,
-        world=World(300, 15, 2, (64, 128), (256, 512)), epochs=17, lr=5e-3, lr_schedule="linear",
-        augment="flip", padding="border", discriminator_width=8,
+    "quick": dict(
+        scale="quick", network="stereonet", encoder="tf_efficientnet_lite0", pretrained="package", width=0.25, num_blocks=5,
+        norm="batch", size=(128, 256), init_disparity=0.01, world=World(600, 30, 1, (128, 256), (256, 512)), epochs=8,
+        lr=2e-3, lr_schedule="cosine", lr_warmup=0.1, augment="flip", padding="border", discriminator_width=8,
     ),
     "standard": _STEREO | dict(
         scale="standard", width=1.0, num_blocks=7, size=(128, 256), world=World(1000, 80, 4, (128, 256), (256, 512)),
@@ -219,10 +219,10 @@ def _constrained_views(constraint: str, adversary: str) -> Row:
     return row
 
 
-# %% ../../nbs/80_systems/stereo_rows.ipynb #bafcab18
+# %% ../../nbs/80_systems/stereo_rows.ipynb #aa1d608c
 STEREO_STUDIES: dict[str, Study] = {
     "stereo": Study(
-        "stereo", "stereo_gan", "fields",
+        "stereo", "stereo_gan", "stalks",
         rows={"baseline": stereo_baseline} | named(
             full, no_consistency, no_smoothness, no_reconstruction, adversarial_0_001, adversarial_0_1,
             adversarial_0_5, ssim_85, multiscale,
@@ -235,6 +235,6 @@ STEREO_STUDIES: dict[str, Study] = {
         "Sintel; its note says what it leaves open.",
     ),
     "stereo_constraint": crossed(
-        "stereo", "stereo_gan", "fields", STEREO_CONSTRAINTS, STEREO_CROSSED_ADVERSARIES, _constrained_views
+        "stereo", "stereo_gan", "stalks", STEREO_CONSTRAINTS, STEREO_CROSSED_ADVERSARIES, _constrained_views
     ),
 }  # fmt: skip

@@ -88,7 +88,7 @@ class TranslationExperiment(Experiment):
         return self.size
 
 
-# %% ../../nbs/80_systems/translation_rows.ipynb #aa0714b4
+# %% ../../nbs/80_systems/translation_rows.ipynb #3254c758
 TRANSLATION_RECIPES: dict[str, dict[str, Any]] = {
     "pix2pix": dict(
         recipe="pix2pix", epochs=200, batch=1, lr=2e-4, betas=(0.5, 0.999), lr_schedule="linear", augment="pix2pix",
@@ -103,7 +103,7 @@ TRANSLATION_SCALES: dict[str, dict[str, Any]] = {
         epochs=2, batch=4, discriminator_width=8,
     ),
     "quick": dict(
-        scale="quick", size=(64, 128), load_size=(72, 144), width=32, num_downs=6,
+        scale="quick", size=(128, 256), load_size=(144, 288), width=32, num_downs=6,
         world=STEREO_SCALES["quick"]["world"], epochs=3, batch=4, discriminator_width=32,
     ),
     "standard": dict(
@@ -168,14 +168,14 @@ def _for_task(task: str, *rows: Callable[..., Experiment]) -> dict[str, Row]:
     return {f"{task}_{r.__name__}": wraps(r)(partial(r, task=task)) for r in rows}
 
 
-# %% ../../nbs/80_systems/translation_rows.ipynb #4d0f8033
+# %% ../../nbs/80_systems/translation_rows.ipynb #e8a06d43
 _PIX2PIX = (l1, cgan, l1_cgan, l1_gan, no_dropout)
 _WHOLE = _for_task("colorize", l1_cgan) | _for_task("segment", l1_cgan)
 
 
 TRANSLATION_STUDIES: dict[str, Study] = {
     "translate": Study(
-        "translation", "pix2pix", "fields",
+        "translation", "pix2pix", "stalks",
         rows=_for_task("colorize", *_PIX2PIX) | _for_task("segment", *_PIX2PIX, cross_entropy),
         references=_for_task("colorize", grayscale_copy) | _for_task("segment", majority_class),
         on_request=placebos(_WHOLE, *PLACEBOS),
