@@ -131,3 +131,20 @@ def test_a_killed_row_has_the_records_of_one_that_was_not(study, tmp_path, world
     for table in (whole, killed):  # an edge is there or not, and threads may differ, so the last bits may
         table.drop(table.index[~table["metric"].isin(DEPTH_METRICS)], inplace=True)
     pd.testing.assert_frame_equal(whole.reset_index(drop=True), killed.reset_index(drop=True), rtol=1e-3)
+
+
+def test_tasks_of_a_job_array_share_a_folder_and_a_pretraining(tmp_path):
+    words = ("ablate", "table1", "--scale", "smoke", "--rows", "baseline,adv_ssim", "--set", "init_from=pretrain")
+    words = (*words, "--out", tmp_path)
+    runs = int(command(*words, "--count", data=tmp_path).stdout)
+    assert runs == 3  # the pretraining, and the rows that begin from it
+    # started all at once, as a cluster does, before any data are rendered
+    tasks = [start(*words, "--only", number, data=tmp_path / "worlds") for number in range(runs)]
+    told = [task.communicate(timeout=900) for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0, 0], told
+    (folder,) = tmp_path.glob("table1*")
+    assert len(list(folder.glob("runs/*/seed=0/metrics.json"))) == 3 and not list(folder.glob("*.html"))
+    trainings = sum(text.count("pretrain seed 0") and "done" in text for text, _ in told)
+    assert trainings >= 1 and len(list((tmp_path / "worlds").glob("*.h5"))) == 1
+    done = command(*words, data=tmp_path / "worlds")
+    assert done.returncode == 0 and "3 of 3 runs are done already" in done.stdout and list(folder.glob("report.*"))

@@ -304,7 +304,7 @@ def say_plan(plan: Plan) -> None:
     typer.echo(plan.table().to_string(index=False))
 
 
-# %% ../../nbs/95_apps/cli.ipynb #11f9d1f8
+# %% ../../nbs/95_apps/cli.ipynb #f25e08df
 @app.command()
 def ablate(
     study: Annotated[
@@ -331,6 +331,13 @@ def ablate(
     redo: Annotated[bool, typer.Option("--redo", help="make finished runs again that are not what is planned")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="leave such runs as they are")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan and stop")] = False,
+    count: Annotated[
+        bool, typer.Option("--count", help="say how many runs that is, for a job array, and stop")
+    ] = False,
+    only: Annotated[
+        int | None,
+        typer.Option(help="make this run alone, from 0: a task of a job array, such as $SLURM_ARRAY_TASK_ID"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run every row of a table through papermill, then the report. Run it again to go on where it stopped.
@@ -349,9 +356,14 @@ def ablate(
         raise ValueError("--redo makes finished runs again and --keep leaves them: give one of the two")
     if as_json and not dry_run:
         raise ValueError("--json is for a plan: give --dry-run, too, or leave --json out")
+    if only is not None and jobs > 1:
+        raise ValueError("--only makes one run: leave --jobs out")
     study = study_of_file(study) if is_file_of_study(study) else study
     changes = chosen_weights(weights, study, names, remarks(as_json)) | parse_settings(settings)
     plan = make_plan(study, scale, recipe, seeds, names, data, device, out, changes)
+    if count:
+        typer.echo(len(plan.runs))
+        return
     check_jobs(plan, jobs)
     power, alone = power_of(plan)
     if not as_json:
@@ -361,18 +373,25 @@ def ablate(
     if as_json:
         write_document(plan_document(plan, power))
     elif not dry_run:
-        run_and_report(plan, jobs, "redo" if redo else "keep" if keep else "ask")
+        run_and_report(plan, jobs, "redo" if redo else "keep" if keep else "ask", only)
 
 
-# %% ../../nbs/95_apps/cli.ipynb #15b356d3
-def run_and_report(plan: Plan, jobs: int, finished: str = "ask") -> None:
+# %% ../../nbs/95_apps/cli.ipynb #70a8d28f
+def run_and_report(plan: Plan, jobs: int, finished: str = "ask", only: int | None = None) -> None:
     """Run what is missing of a plan and make the report; exit code 1 if a run is missing still."""
-    from advdepth_nb.study.schedule import packed_files, run_plan
+    from advdepth_nb.study.schedule import packed_files, run_plan, run_task
 
-    failed = run_plan(plan, jobs, typer.echo, finished)
+    if only is None:
+        failed = run_plan(plan, jobs, typer.echo, finished)
+    else:
+        failed = run_task(plan, only, typer.echo, finished)
     for run, error in failed.items():
         why = refusal_of(RuntimeError(error)) or error  # of its kernel's memory
         typer.echo(f"{run.row} seed {run.seed} failed: {why}\n  its notebook: {run.folder}/*.failed.ipynb", err=True)
+    if only is not None:
+        if failed:
+            raise typer.Exit(1)
+        return
     if any(run.state == "done" for run in plan.runs):
         _report(plan.folder, packed_files(plan, typer.echo), refresh=bool(failed) or None)
     missing = [f"{run.row} seed {run.seed}" for run in plan.runs if run.state != "done"]
