@@ -333,7 +333,7 @@ def rig_typed(focal: float | None, baseline: float | None, doffs: float | None) 
     return Rig(focal, baseline, doffs or 0.0)
 
 
-# %% ../../nbs/95_apps/demo.ipynb #e768b34f
+# %% ../../nbs/95_apps/demo.ipynb #668407c0
 WAITING = "<p>Give a photograph, take one with the camera, or click on an example.</p>"
 HOW_TO_STEREO = """No stereo network is loaded, and none comes with the package. Train one on rendered fields, without a
 download, in about half an hour on two cores:
@@ -371,8 +371,10 @@ def depth_tab(gr: Any, answers: Answers, pictures: Mapping[str, tuple[Example, l
             which = gr.Radio(names, value=names[0], label="Surface of", visible=len(names) > 1)
         with gr.Column(scale=4, min_width=460):
             maps = gr.HTML(WAITING, apply_default_css=False)
-            mesh = gr.Model3D(label="Surface: drag to turn it, wheel to come closer. It is cut where depth jumps",
-                              height=460, visible=False)  # fmt: skip
+            # always visible: made visible with its first surface, Gradio 6.31 draws nothing
+            mesh = gr.Model3D(
+                label="Surface: drag to turn it, wheel to come closer. It is cut where depth jumps", height=460
+            )
             files = gr.Files(label="To download: 16-bit depth in millimetres (0 = unknown), and its colors", height=150,
                              interactive=False, visible=False)  # fmt: skip
 
@@ -385,8 +387,8 @@ def depth_tab(gr: Any, answers: Answers, pictures: Mapping[str, tuple[Example, l
         return gr.Files(answers.depth_files(path) if path else None, visible=bool(path))
 
     @in_a_sentence
-    def mesh_of(path: str | None, name: str, degrees: float) -> Any:
-        return gr.Model3D(answers.surface(path, name, degrees) if path else None, visible=bool(path))
+    def mesh_of(path: str | None, name: str, degrees: float) -> str | None:
+        return answers.surface(path, name, degrees) if path else None
 
     shared = {"concurrency_id": "network", "concurrency_limit": 1}  # two at once would only wait for each other
     first = photograph.change(maps_of, photograph, maps, api_name="depth", **shared)
