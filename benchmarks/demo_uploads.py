@@ -1,10 +1,11 @@
 """A thousand uploads by two users at once: what the demo's disk and memory do.
 
-python benchmarks/demo_uploads.py [--uploads 1000] [--age 60]
+python benchmarks/demo_uploads.py [--uploads 1000] [--age 60] [--run RUN]
 
 Each upload is a photograph of its own, 640x480, of which depth, files and surface are asked. Printed: seconds of a
 first answer (median and slowest), the server's memory, and the files it keeps, in the course of it. Files are removed
-`age` seconds after they were made (600 in `advdepth demo`). Needs the extra `demo`.
+`age` seconds after they were made (600 in `advdepth demo`). RUN is another network than the package's, such as one of
+scale smoke, where only what surrounds it is of interest. Needs the extra `demo`.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def photograph(seed: int) -> bytes:
     return kept.getvalue()
 
 
-def user(address: str, seeds: list[int], folder: Path, waits: list[float]) -> None:
+def user(address: str, row: str, seeds: list[int], folder: Path, waits: list[float]) -> None:
     """One user, who uploads one photograph after the other."""
     client = Client(address, verbose=False, download_files=False)
     for seed in seeds:
@@ -43,7 +44,7 @@ def user(address: str, seeds: list[int], folder: Path, waits: list[float]) -> No
         waits.append(time.monotonic() - begun)
         assert page.count("<figure") == 2, page[:200]
         client.predict(handle_file(str(path)), api_name="/depth_files")
-        client.predict(handle_file(str(path)), "shipped weights", 60, api_name="/surface")
+        client.predict(handle_file(str(path)), row, 60, api_name="/surface")
         path.unlink()
 
 
@@ -58,12 +59,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--uploads", type=int, default=1000)
     parser.add_argument("--age", type=int, default=60)
+    parser.add_argument("--run", action="append", default=[])
     asked = parser.parse_args()
+    networks = load_networks(asked.run, "cpu")
+    row = next(iter(networks.depth))
     waits: list[float] = []
     folder = Path(tempfile.mkdtemp(prefix="advdepth-"))
-    with served(load_networks(device="cpu"), age=asked.age) as address:
+    with served(networks, age=asked.age) as address:
         seeds = [list(range(asked.uploads))[k::2] for k in (0, 1)]
-        users = [threading.Thread(target=user, args=(address, part, folder, waits), daemon=True) for part in seeds]
+        users = [threading.Thread(target=user, args=(address, row, part, folder, waits), daemon=True) for part in seeds]
         for thread in users:
             thread.start()
         print("uploads  seconds  median_s  slowest_s  memory_MB  files  files_MB", flush=True)
