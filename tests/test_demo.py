@@ -241,7 +241,7 @@ def test_an_example_shows_metres_under_the_pointer_files_and_a_surface(page):
     page.get_by_role("button", name="rendered room 1").click()
     begun = time.monotonic()
     page.locator(".adv-frame").first.wait_for()
-    assert time.monotonic() - begun < 10  # 2 s on an idle machine
+    assert time.monotonic() - begun < 30  # below 2 s where nothing else runs
     titles = page.locator(".adv-map figcaption b").all_text_contents()
     assert titles == ["photograph", "truth", "baseline", "adv", "baseline − truth", "adv − truth", "adv − baseline"]
     page.locator(".adv-frame").nth(2).hover()

@@ -111,7 +111,7 @@ def labels(folders: Sequence[Path]) -> list[str]:
     return [f"{name} ({n})" for n, name in enumerate(found, 1)]
 
 
-# %% ../../nbs/95_apps/demo.ipynb #d817ca58
+# %% ../../nbs/95_apps/demo.ipynb #0b927c45
 @dataclass
 class Networks:
     """What is shown: predictors by name, and what is to be read of each."""
@@ -129,7 +129,8 @@ def card_of(name: str, folder: Path, predictor: Predictor) -> str:
     terms = " + ".join(f"{weight:g} {term}" for term, weight in e.losses.items())
     begins = f"run {e.init_from}" if e.init_from else "ImageNet weights" if e.pretrained != "none" else "random weights"
     lines = {
-        "trained on": data_of(folder, e), "loss terms": terms or "none", "training": f"{e.epochs:g} epochs of {e.batch}",
+        "trained on": data_of(folder, e), "loss terms": terms or "none",
+        "training": f"{e.epochs:g} epochs, batches of {e.batch}",
         "network": f"{e.network}, encoder {e.encoder}" if getattr(e, "encoder", "") else e.network,
         "begins from": begins,
     }  # fmt: skip
@@ -285,7 +286,7 @@ class Answers:
         return [str(file) for file in made]
 
 
-# %% ../../nbs/95_apps/demo.ipynb #c84380dd
+# %% ../../nbs/95_apps/demo.ipynb #948de09f
 def as_metres(disparity: torch.Tensor, width: int, rig: Rig) -> np.ndarray:
     """Depth (H,W) in metres by a rig of pictures `width` pixels wide; NaN = unknown."""
     rig.check_width(width)
@@ -298,7 +299,7 @@ def remade(left: np.ndarray, right: np.ndarray, maps: Mapping[str, torch.Tensor]
     """The right picture, and the left one made of it by each disparity, with how far it is from the left one."""
     if left.shape != right.shape:
         size = "{1}x{0}".format
-        raise ValueError(f"the left picture has {size(*left.shape)} pixels and the right one {size(*right.shape)}; give "
+        raise ValueError(f"the left one has {size(*left.shape)} pixels and the right one {size(*right.shape)}; give "
                          "both views of one pair")  # fmt: skip
     panels = [Panel("right picture", as_shown(right))]
     view = torch.from_numpy(right).permute(2, 0, 1)[None].float()
@@ -333,7 +334,7 @@ def rig_typed(focal: float | None, baseline: float | None, doffs: float | None) 
     return Rig(focal, baseline, doffs or 0.0)
 
 
-# %% ../../nbs/95_apps/demo.ipynb #668407c0
+# %% ../../nbs/95_apps/demo.ipynb #114ca2bb
 WAITING = "<p>Give a photograph, take one with the camera, or click on an example.</p>"
 HOW_TO_STEREO = """No stereo network is loaded, and none comes with the package. Train one on rendered fields, without a
 download, in about half an hour on two cores:
@@ -358,6 +359,7 @@ def picture_input(gr: Any, label: str, **more: Any) -> Any:
     return made
 
 
+# %% ../../nbs/95_apps/demo.ipynb #8f11364b
 def depth_tab(gr: Any, answers: Answers, pictures: Mapping[str, tuple[Example, list[Path]]]) -> None:
     """Photograph in, maps, files and a surface out."""
     names = list(answers.networks.depth)
@@ -509,7 +511,7 @@ def page_of(answers: Answers, pictures: Mapping[str, tuple[Example, list[Path]]]
     return page.queue(max_size=64)
 
 
-# %% ../../nbs/95_apps/demo.ipynb #0a8337d1
+# %% ../../nbs/95_apps/demo.ipynb #dad0d4e1
 @contextmanager
 def own_folder() -> Iterator[Path]:
     """A folder for all files of one server, which Gradio uses, too; gone at the end."""
@@ -524,6 +526,7 @@ def own_folder() -> Iterator[Path]:
                 os.environ["GRADIO_TEMP_DIR"] = before
 
 
+# %% ../../nbs/95_apps/demo.ipynb #42543b7e
 def remove_old(folder: Path, age: float, kept: Collection[Path] = ()) -> None:
     """Remove files below a folder that were made `age` seconds ago, but for some, and folders that hold nothing."""
     for path in sorted(folder.rglob("*"), reverse=True):  # what a folder holds comes before it
@@ -556,6 +559,7 @@ def removing_old(folder: Path, age: float) -> Iterator[None]:
         thread.join()
 
 
+# %% ../../nbs/95_apps/demo.ipynb #8c39c2b8
 def no_proxy() -> None:
     """Gradio asks its own server whether it is there; a proxy of this machine's is not to be asked for that."""
     for name in ("NO_PROXY", "no_proxy"):
@@ -563,6 +567,7 @@ def no_proxy() -> None:
         os.environ[name] = ",".join(dict.fromkeys([*told, "127.0.0.1", "localhost"]))
 
 
+# %% ../../nbs/95_apps/demo.ipynb #48364baa
 @contextmanager
 def served(
     networks: Networks,

@@ -97,7 +97,7 @@ def as_shown(picture: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
 
 
-# %% ../../nbs/95_apps/maps.ipynb #4f31e3e4
+# %% ../../nbs/95_apps/maps.ipynb #054de352
 @dataclass(frozen=True)
 class Panel:
     """One picture of the page, with the values that it stands for."""
@@ -123,7 +123,8 @@ def panel_html(panel: Panel) -> str:
     title, note = escape(panel.title), escape(panel.note) or "&nbsp;"
     return (
         f'<figure class="adv-map"{told}><figcaption><b title="{title}">{title}</b><output></output></figcaption>'
-        f'<div class="adv-frame"><img alt="{title}" draggable="false" src="{picture_address(panel.picture)}"><i></i></div>'
+        f'<div class="adv-frame"><img alt="{title}" draggable="false" src="{picture_address(panel.picture)}">'
+        "<i></i></div>"
         f"<small>{note}</small></figure>"
     )
 
@@ -146,7 +147,7 @@ def bar_html(
     return f'<div class="adv-bar"><div>{strip}<div class="adv-ticks">{marks}</div></div><em>{escape(label)}</em></div>'
 
 
-# %% ../../nbs/95_apps/maps.ipynb #e3ccb6a6
+# %% ../../nbs/95_apps/maps.ipynb #27817fec
 _FOLLOW = """
 const frame = event.target.closest('.adv-frame');
 if (!frame) return;
@@ -190,6 +191,7 @@ _STYLE = """
 """
 
 
+# %% ../../nbs/95_apps/maps.ipynb #514c0b6a
 def maps_html(
     rows: Sequence[Sequence[Panel | None]],  # None: nothing at that place
     bars: Sequence[str],  # of `bar_html`
@@ -209,7 +211,7 @@ def maps_html(
     )
 
 
-# %% ../../nbs/95_apps/maps.ipynb #59f64544
+# %% ../../nbs/95_apps/maps.ipynb #8d11398f
 @dataclass(frozen=True)
 class Quantity:
     """What maps are of."""
@@ -235,7 +237,7 @@ def difference_panel(map_: np.ndarray, other: np.ndarray, title: str, limit: flo
 def differences(
     maps: Mapping[str, np.ndarray], truth: np.ndarray | None, what: Quantity
 ) -> tuple[list[list[Panel | None]], float]:
-    """Lines of panels, one place for each map: minus the truth, then minus the first map; and the end of their scale."""
+    """Lines of panels, one place for each map: minus the truth, minus the first map; and the end of their scale."""
     first, *others = maps
     pairs = [[(name, "truth", truth) for name in maps]] if truth is not None else []
     pairs += [[None, *((name, first, maps[first]) for name in others)]] if others else []
