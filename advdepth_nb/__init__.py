@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ["PUBLIC"]
 
-# %% ../nbs/public_face.ipynb #21e657ac
+# %% ../nbs/public_face.ipynb #27114fa2
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 PUBLIC = {
     "load": "apps.predict",
     "predict_files": "apps.predict",
+    "show": "apps.widgets",
     "experiment": "systems.catalog",
     "train_run": "study.train",
     "evaluate_run": "study.evaluate",
