@@ -22,7 +22,7 @@ setup(
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
     extras_require={
-        "dev": settings["dev_requirements"].split(),
+        "dev": [*settings["dev_requirements"].split(), *settings["docs_requirements"].split()],
         "docs": settings["docs_requirements"].split(),
         "export": settings["export_requirements"].split(),
     },

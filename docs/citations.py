@@ -11,6 +11,9 @@ from pathlib import Path
 
 from docutils import nodes
 from pybtex.database import Entry, parse_file
+from pybtex.plugin import register_plugin
+from pybtex.style.formatting.plain import Style as Plain
+from pybtex.style.labels import BaseLabelStyle
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 BIB = Path(__file__).with_name("references.bib")
@@ -50,6 +53,18 @@ def known() -> re.Pattern:
     return re.compile("|".join(rf"\b{name},?\s+\(?{year}\b" for name, year in forms))
 
 
+class Labels(BaseLabelStyle):
+    """An entry's label is the way it is cited."""
+
+    def format_labels(self, sorted_entries):
+        for entry in sorted_entries:
+            yield " ".join(cited_as(entry)[0])
+
+
+class AuthorYear(Plain):
+    default_label_style = Labels
+
+
 class Linked(SphinxPostTransform):
     """Citations in running text become links to the bibliography."""
 
@@ -71,5 +86,6 @@ class Linked(SphinxPostTransform):
 
 
 def setup(app):
+    register_plugin("pybtex.style.formatting", "author_year", AuthorYear)
     app.add_post_transform(Linked)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

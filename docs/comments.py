@@ -42,6 +42,12 @@ def add_comments(app, what, name, obj, options, lines: list[str]) -> None:
         lines += ["", *fields, ""] if fields else []
 
 
+def name_defaults(app, what, name, obj, options, signature, returns):
+    """A dataclass's `<factory>`, which is no Python, as `...`, so that a long signature is broken into lines."""
+    return (signature or "").replace("<factory>", "...") or None, returns
+
+
 def setup(app):
     app.connect("autodoc-process-docstring", add_comments)
+    app.connect("autodoc-process-signature", name_defaults)
     return {"parallel_read_safe": True}

@@ -39,7 +39,7 @@ html_theme_options = {"navigation_with_keys": True}
 
 bibtex_bibfiles = ["references.bib"]
 bibtex_cite_id = "{key}"  # where citations.py leads
-bibtex_default_style = "plain"
+bibtex_default_style = "author_year"  # registered by citations.py
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

@@ -30,7 +30,7 @@ PAGES += [ROOT / "advdepth_nb" / "weights" / "depth" / "README.md"]
 LINK = re.compile(r"\]\((?!https?:|#|mailto:|data:|attachment:)([^)\s#]+)")
 
 sys.path.insert(0, str(ROOT / "tools"))
-from notebooks import clean, keeps_outputs, name_of
+from notebooks import clean, keeps_outputs
 
 
 def packages() -> list[tuple[str, list[tuple[str, Path]], str]]:
@@ -53,7 +53,7 @@ def executed(path: Path):
     with tempfile.TemporaryDirectory() as folder:  # over TCP one kernel in a hundred is lost when several start at once
         kernel = KernelManager(transport="ipc", ip=f"{folder}/k")
         NotebookClient(notebook, km=kernel, timeout=900, resources={"metadata": {"path": str(path.parent)}}).execute()
-    return notebook
+    return clean(notebook, outputs=True)  # without times, which would be part of the key
 
 
 def fill_cache(paths: list[Path], jobs: int) -> None:
@@ -63,7 +63,7 @@ def fill_cache(paths: list[Path], jobs: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
 
     def one(path: Path):
-        print(f"executing {name_of(path)}", flush=True)
+        print(f"executing {path.parent.name}/{path.stem}", flush=True)
         return path, executed(path)
 
     with ThreadPoolExecutor(jobs) as pool:
@@ -160,7 +160,7 @@ def lay_out(stage: Path) -> None:
     texts = {stage / p.relative_to(ROOT): with_links(as_page(p, cache), p, stage, pages) for p in notebooks}
     for path in markdown:
         text = with_links(path.read_text(encoding="utf-8"), path, stage, pages)
-        texts[stage / path.relative_to(ROOT)] = title_of(path) + text
+        texts[stage / path.relative_to(ROOT)] = title_of(path) + text.replace(" ± ", "\u00a0±\u00a0")
     for path in [*DOCS.glob("*.md"), DOCS / "references.bib"]:
         text = with_links(path.read_text(encoding="utf-8"), path, stage, pages)
         texts[stage / path.name] = text.replace("](../", "](")  # these lie one folder higher there
@@ -207,7 +207,10 @@ def main() -> int:
     lay_out(out / "pages")
     from sphinx.cmd.build import main as sphinx
 
-    words = ["-W", "-n", "--keep-going", "-q", "-c", DOCS, "-d", out / "read", out / "pages", out / "html"]
+    words = ["-W", "-n", "--keep-going", "-q", "-a", "-c", DOCS, "-d", out / "read", out / "pages", out / "html"]
+    read = out / "read" / "environment.pickle"
+    if read.exists() and any(p.stat().st_mtime > read.stat().st_mtime for p in DOCS.glob("*.py")):
+        words.insert(0, "-E")  # pages are read again when the way they are read has changed
     code = sphinx([str(word) for word in words])
     if not code:
         print(f"open {out / 'html' / 'index.html'}")

@@ -15,6 +15,7 @@ sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "tools")]
 
 import citations
 import comments
+import make
 import notebooks
 
 
@@ -177,6 +178,27 @@ def test_a_citation_leads_to_its_source(text, key):
 def test_what_is_no_citation_is_left_alone():
     assert not citations.known().search("KITTI 2015, Middlebury 2014, November 2026, Hu et al. say, Hu et al. 2024b")
     assert not citations.LOOKS_CITED.search("WACV 2019") and citations.LOOKS_CITED.search("Nobody et al. 2031")
+
+
+def test_a_notebook_is_executed_again_only_when_its_code_has_changed(tmp_path, monkeypatch):
+    path = tmp_path / "page.ipynb"
+    monkeypatch.setattr(make, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(make, "keeps_outputs", lambda path: False)
+    monkeypatch.setenv("ADVDEPTH_DATA", str(tmp_path))
+
+    def page(code: str) -> str:
+        words = nbformat.v4.new_markdown_cell("# Page")
+        notebook = nbformat.v4.new_notebook(cells=[words, nbformat.v4.new_code_cell(code)])
+        nbformat.write(notebooks.clean(notebook, outputs=False), path)
+        return make.as_page(path, make.get_cache(make.CACHE))
+
+    code = "#| export\nprint('a' * 40)\n1 / 4"
+    assert "0.25" not in page(code)
+    make.fill_cache([path], jobs=1)
+    assert "a" * 40 in page(code) and "0.25" in page(code) and "#|" not in page(code)
+    monkeypatch.setattr(make, "executed", lambda path: pytest.fail("executed again"))
+    make.fill_cache([path], jobs=1)
+    assert "0.25" not in page(code + " + 1")
 
 
 def test_docstrings_are_text_and_code_and_nothing_else():
