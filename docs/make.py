@@ -21,6 +21,7 @@ from jupyter_cache import get_cache
 from jupyter_cache.cache.main import CacheBundleIn
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS, NBS, SHOWN = ROOT / "docs", ROOT / "nbs", ROOT / "results" / "shown"
@@ -47,28 +48,36 @@ def packages() -> list[tuple[str, list[tuple[str, Path]], str]]:
 # --- Outputs --------------------------------------------------------------------------------------------------------
 
 
-def executed(path: Path):
-    """The notebook at `path` after a run in its own folder, as JupyterLab would run it."""
+def executed(path: Path, threads: int = 1):
+    """The notebook at `path` after a run in its own folder, as JupyterLab would run it, without a download."""
+    # Worlds are rendered once for all notebooks.
+    chosen = {"ADVDEPTH_DATA": str(CACHE / "data"), "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     notebook = clean(nbformat.read(path, as_version=4), outputs=False)
     with tempfile.TemporaryDirectory() as folder:  # over TCP one kernel in a hundred is lost when several start at once
         kernel = KernelManager(transport="ipc", ip=f"{folder}/k")
-        NotebookClient(notebook, km=kernel, timeout=900, resources={"metadata": {"path": str(path.parent)}}).execute()
+        client = NotebookClient(notebook, km=kernel, timeout=900, resources={"metadata": {"path": str(path.parent)}})
+        client.execute(env=chosen | os.environ)
     return clean(notebook, outputs=True)  # without times, which would be part of the key
 
 
-def fill_cache(paths: list[Path], jobs: int) -> None:
-    """Execute those of the notebooks whose code is not in the cache."""
-    cache = get_cache(CACHE)
-    os.environ.setdefault("ADVDEPTH_DATA", str(CACHE / "data"))  # worlds are rendered once for all notebooks
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+def fill_cache(paths: list[Path], jobs: int) -> list[str]:
+    """Execute those of the notebooks whose code is not in the cache; the names of those that failed, with the error."""
+    cache, failed = get_cache(CACHE), []
 
     def one(path: Path):
         print(f"executing {path.parent.name}/{path.stem}", flush=True)
-        return path, executed(path)
+        try:
+            return path, executed(path, max(1, (os.cpu_count() or 1) // jobs)), ""
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            return path, None, str(error).strip().splitlines()[-1]
 
     with ThreadPoolExecutor(jobs) as pool:
-        for path, notebook in pool.map(one, [p for p in paths if not is_cached(cache, p)]):
-            cache.cache_notebook_bundle(CacheBundleIn(notebook, str(path)), check_validity=False, overwrite=True)
+        for path, notebook, error in pool.map(one, [p for p in paths if not is_cached(cache, p)]):
+            if error:
+                failed.append(f"{path.parent.name}/{path.stem}: {error}")
+            else:
+                cache.cache_notebook_bundle(CacheBundleIn(notebook, str(path)), check_validity=False, overwrite=True)
+    return failed
 
 
 def is_cached(cache, path: Path) -> bool:
@@ -201,8 +210,9 @@ def main() -> int:
     asked.add_argument("--out", type=Path, default=ROOT / "build" / "docs", help="folder for html/ and its sources")
     asked.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="notebooks executed at a time")
     options = asked.parse_args()
-    if not options.no_execute:
-        fill_cache(to_execute(), options.jobs)
+    if not options.no_execute and (failed := fill_cache(to_execute(), options.jobs)):
+        print("\n".join(["notebooks that do not run:", *failed]), file=sys.stderr)
+        return 1
     out = options.out.resolve()
     lay_out(out / "pages")
     from sphinx.cmd.build import main as sphinx

@@ -184,7 +184,6 @@ def test_a_notebook_is_executed_again_only_when_its_code_has_changed(tmp_path, m
     path = tmp_path / "page.ipynb"
     monkeypatch.setattr(make, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(make, "keeps_outputs", lambda path: False)
-    monkeypatch.setenv("ADVDEPTH_DATA", str(tmp_path))
 
     def page(code: str) -> str:
         words = nbformat.v4.new_markdown_cell("# Page")
@@ -194,11 +193,18 @@ def test_a_notebook_is_executed_again_only_when_its_code_has_changed(tmp_path, m
 
     code = "#| export\nprint('a' * 40)\n1 / 4"
     assert "0.25" not in page(code)
-    make.fill_cache([path], jobs=1)
+    assert make.fill_cache([path], jobs=1) == []
     assert "a" * 40 in page(code) and "0.25" in page(code) and "#|" not in page(code)
-    monkeypatch.setattr(make, "executed", lambda path: pytest.fail("executed again"))
-    make.fill_cache([path], jobs=1)
-    assert "0.25" not in page(code + " + 1")
+    monkeypatch.setattr(make, "executed", lambda path, threads: pytest.fail("executed again"))
+    assert make.fill_cache([path], jobs=1) == [] and "0.25" not in page(code + " + 1")
+
+
+def test_a_notebook_that_fails_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(make, "CACHE", tmp_path / "cache")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])
+    nbformat.write(notebooks.clean(notebook, outputs=False), tmp_path / "wrong.ipynb")
+    (told,) = make.fill_cache([tmp_path / "wrong.ipynb"], jobs=1)
+    assert "/wrong: " in told and "division by zero" in told
 
 
 def test_docstrings_are_text_and_code_and_nothing_else():

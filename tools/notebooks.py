@@ -186,6 +186,7 @@ def run(names: list[str]) -> None:
     from nbclient import NotebookClient
 
     build(names)
+    os.environ.setdefault("ADVDEPTH_DATA", str(ROOT / "data"))  # not beside the notebook
     for path in notebooks(names):
         notebook = nbformat.read(path, as_version=4)
         NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": str(path.parent)}}).execute()
