@@ -56,7 +56,11 @@ def executed(path: Path, threads: int = 1):
     with tempfile.TemporaryDirectory() as folder:  # over TCP one kernel in a hundred is lost when several start at once
         kernel = KernelManager(transport="ipc", ip=f"{folder}/k")
         client = NotebookClient(notebook, km=kernel, timeout=900, resources={"metadata": {"path": str(path.parent)}})
-        client.execute(env=chosen | os.environ)
+        try:
+            client.execute(env=chosen | os.environ)
+        finally:  # a kernel that it was given the client leaves alive
+            if kernel.has_kernel:
+                kernel.shutdown_kernel(now=True)
     return clean(notebook, outputs=True)  # without times, which would be part of the key
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from psutil import Process
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "tools")]
@@ -145,7 +146,7 @@ def texts() -> dict[str, str]:
     for path in ROOT.glob("nbs/**/*.ipynb"):
         if ".ipynb_checkpoints" not in path.parts:
             cells = nbformat.read(path, as_version=4).cells
-            found[path.stem] = "\n".join(re.sub(r"(?m)^\s*# ?", "", cell.source) for cell in cells)
+            found[str(path.relative_to(ROOT))] = "\n".join(re.sub(r"(?m)^\s*# ?", "", cell.source) for cell in cells)
     return found
 
 
@@ -155,7 +156,8 @@ def test_every_citation_is_in_the_bibliography_and_every_source_is_cited():
         cited |= {citations.keys()[citations.plain(m[0])] for m in known.finditer(text)}
         for match in citations.LOOKS_CITED.finditer(text):
             assert known.fullmatch(match[0]), f"{name} cites {match[0]!r}, which is not in docs/references.bib"
-    assert not set(citations.keys().values()) - cited, "in docs/references.bib, and cited nowhere"
+    uncited = set(citations.keys().values()) - cited
+    assert not uncited, "in docs/references.bib, and cited nowhere"
 
 
 @pytest.mark.parametrize(
@@ -194,6 +196,7 @@ def test_a_notebook_is_executed_again_only_when_its_code_has_changed(tmp_path, m
     code = "#| export\nprint('a' * 40)\n1 / 4"
     assert "0.25" not in page(code)
     assert make.fill_cache([path], jobs=1) == []
+    assert not Process().children(), "a kernel was left running"
     assert "a" * 40 in page(code) and "0.25" in page(code) and "#|" not in page(code)
     monkeypatch.setattr(make, "executed", lambda path, threads: pytest.fail("executed again"))
     assert make.fill_cache([path], jobs=1) == [] and "0.25" not in page(code + " + 1")
