@@ -127,7 +127,10 @@ def as_page(path: Path, cache) -> str:
 
 
 def with_links(text: str, path: Path, stage: Path, pages: set[Path]) -> str:
-    """The page's text; files it links to are laid beside it, a link to a folder leads to the report in it."""
+    """The page's text; files it links to are laid beside it, a link to a folder leads to the report in it.
+
+    A page that is only linked to joins `pages`.
+    """
 
     def mend(match: re.Match) -> str:
         target = (path.parent / match[1]).resolve()
@@ -135,7 +138,9 @@ def with_links(text: str, path: Path, stage: Path, pages: set[Path]) -> str:
             report = next((p for p in sorted(pages) if p.parent == target), None)
             if report:
                 return f"]({match[1].rstrip('/')}/{report.name}"
-        elif target.is_file() and target not in pages and target.suffix != ".md":
+        elif target.is_file() and target.suffix == ".md":
+            pages.add(target)
+        elif target.is_file() and target not in pages:
             beside = stage / target.relative_to(ROOT)
             beside.parent.mkdir(parents=True, exist_ok=True)
             if not beside.exists() or beside.read_bytes() != target.read_bytes():
@@ -146,9 +151,8 @@ def with_links(text: str, path: Path, stage: Path, pages: set[Path]) -> str:
     return LINK.sub(mend, text)
 
 
-def tree(entries: list[str], caption: str = "", depth: int = 1) -> str:
-    head = f":caption: {caption}\n" if caption else ""
-    return "\n".join(["```{toctree}", f"{head}:maxdepth: {depth}", "", *entries, "```"]) + "\n"
+def tree(entries: list[str], depth: int = 1) -> str:
+    return "\n".join(["```{toctree}", f":maxdepth: {depth}", "", *entries, "```"]) + "\n"
 
 
 def reports() -> list[Path]:
@@ -160,8 +164,10 @@ def title_of(path: Path) -> str:
     """A report's heading, from its folder's name; any other page has its own."""
     if path.parent.parent != SHOWN:
         return ""
-    study, data, scale, recipe = path.parent.name.split("-")
-    return f"# Study `{study}`: {data}, scale `{scale}`, recipe `{recipe}`\n\n"
+    parts = path.parent.name.split("-")
+    if len(parts) != 4:
+        return f"# {path.parent.name}\n\n"
+    return "# Study `{}`: {}, scale `{}`, recipe `{}`\n\n".format(*parts)
 
 
 def lay_out(stage: Path) -> None:
@@ -178,8 +184,12 @@ def lay_out(stage: Path) -> None:
         text = with_links(path.read_text(encoding="utf-8"), path, stage, pages)
         texts[stage / path.name] = text.replace("](../", "](")  # these lie one folder higher there
     texts |= {stage / name: text for name, text in generated().items()}
-    readme = stage / "nbs" / "README.md"
-    texts[readme] += "\n" + tree([f"{name}" for name, _, _ in packages()] + ["public_face", "templates"])
+    for path in sorted(p for p in pages if stage / p.relative_to(ROOT) not in texts and DOCS not in p.parents):
+        text = with_links(path.read_text(encoding="utf-8"), path, stage, pages)
+        texts[stage / path.relative_to(ROOT)] = "---\norphan: true\n---\n\n" + title_of(path) + text
+    others = sorted(p.stem for p in NBS.glob("*.ipynb") if p.stem != "index")
+    listed = tree([*(name for name, _, _ in packages()), *others, "templates"])
+    texts[stage / "nbs" / "README.md"] += "\n" + listed
     for where in [p for p in stage.rglob("*") if p.suffix in (".md", ".ipynb", ".rst") and p not in texts]:
         where.unlink()
     for where, text in texts.items():
@@ -201,7 +211,7 @@ def generated() -> dict[str, str]:
             found[f"api/{name}.{module}.rst"] = f"{head}:doc:`/nbs/{link}`.\n\n.. automodule:: {full}\n   :members:\n"
         api.append(name)
     found["api/index.md"] = "# API\n\nWhat every module offers, in reading order.\n\n" + tree(api, depth=2)
-    runs = [f"runs/{name}" for name in ("train", "evaluate", "report")]
+    runs = [f"runs/{path.stem}" for path in sorted(NBS.glob("runs/*.ipynb"), key=lambda p: p.stem != "train")]
     found["nbs/templates.md"] = "# Templates\n\nThe notebooks that papermill executes for every run.\n\n" + tree(runs)
     shown = [p.relative_to(ROOT).with_suffix("").as_posix() for p in reports()]
     found["reports.md"] = (DOCS / "reports.md").read_text(encoding="utf-8") + "\n" + tree([f"/{p}" for p in shown])
