@@ -1,5 +1,7 @@
 """The documentation is built without a warning, shows what signatures say, and asks nothing of the outside."""
 
+import base64
+import io
 import re
 import shutil
 import subprocess
@@ -8,7 +10,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 from psutil import Process
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -252,6 +256,24 @@ def test_stale_outputs_are_told_with_the_line_that_mends_them(tmp_path):
     assert "from other code: run `python tools/notebooks.py run losses/gan`" in told()
     notebook.metadata["made_with"] = notebooks.stamp_of(notebook) | {"version": "0.0.1"}
     assert "by version 0.0.1, and this is" in told() and "other code" not in told()
+
+
+def test_only_pictures_that_stay_as_they_look_lose_colors():
+    def kept(picture: np.ndarray) -> tuple[np.ndarray, int, int]:
+        png = io.BytesIO()
+        Image.fromarray(picture).save(png, "PNG")
+        data = {"image/png": base64.b64encode(png.getvalue()).decode()}
+        cell = nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("display_data", data=data)])
+        notebooks.shrink(nbformat.v4.new_notebook(cells=[cell]))
+        now = base64.b64decode(cell.outputs[0].data["image/png"])
+        return np.asarray(Image.open(io.BytesIO(now)).convert("RGB")), len(now), len(png.getvalue())
+
+    y, x = np.mgrid[:200, :256].astype(np.uint8)
+    flat, smooth = np.stack([x // 32 * 30, y // 50 * 40, 0 * x], -1), np.stack([x, y, 255 - x], -1)
+    picture, now, before = kept(flat)
+    assert np.array_equal(picture, flat) and now < before
+    picture, now, before = kept(smooth)
+    assert np.array_equal(picture, smooth) and now == before
 
 
 def test_cleaning_keeps_the_stamp_where_outputs_are_kept():

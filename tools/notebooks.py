@@ -171,14 +171,17 @@ def stale(path: Path) -> str:
 
 
 def shrink(notebook) -> None:
-    """Pictures in 256 colors where that makes them smaller: figures look the same at a third of the bytes."""
+    """Pictures in 256 colors where nobody sees it: most curves and diagrams at a third of the bytes."""
+    import numpy as np
     from PIL import Image
 
     for output in [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]:
         whole, small = base64.b64decode(output.data["image/png"]), io.BytesIO()
         picture = Image.open(io.BytesIO(whole)).convert("RGB")
-        picture.quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
-        if len(small.getvalue()) < len(whole):
+        fewer = picture.quantize(256, dither=Image.Dither.NONE)
+        fewer.save(small, "PNG", optimize=True)
+        error = np.abs(np.asarray(picture, int) - np.asarray(fewer.convert("RGB"), int))
+        if len(small.getvalue()) < len(whole) and np.percentile(error, 99.9) <= 6:
             output.data["image/png"] = base64.b64encode(small.getvalue()).decode() + "\n"
 
 
