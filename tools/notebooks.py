@@ -30,7 +30,7 @@ NBS, TEXT, LIB = ROOT / "nbs", ROOT / "nbs_py", ROOT / "advdepth_nb"
 
 # Notebooks that carry an idea and can be read on the web as they lie in git: their outputs are small, and stamped.
 IDEAS = (
-    "scenes/rooms", "models/hu2019", "losses/depth", "losses/stereo", "losses/gan", "metrics/boundaries",
+    "models/hu2019", "losses/depth", "losses/stereo", "losses/gan", "metrics/protocols", "metrics/boundaries",
     "training/adversary", "training/gan_monitor", "stats/verdicts", "stats/power",
 )  # fmt: skip
 
