@@ -54,11 +54,13 @@ def known() -> re.Pattern:
 
 
 class Labels(BaseLabelStyle):
-    """An entry's label is the way it is cited."""
+    """An entry's label is the way it is cited, with a letter where two are cited alike."""
 
     def format_labels(self, sorted_entries):
+        seen: list[str] = []
         for entry in sorted_entries:
-            yield " ".join(cited_as(entry)[0])
+            seen.append(" ".join(cited_as(entry)[0]))
+            yield seen[-1] + " bcdefg"[seen.count(seen[-1]) - 1].strip()
 
 
 class AuthorYear(Plain):

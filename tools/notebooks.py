@@ -256,7 +256,8 @@ def check() -> int:
     for name in wrong:
         print(f"{name} is out of step: run `make notebooks` and commit the result")
     old = [told for path in notebooks(list(IDEAS)) if (told := stale(path))]
-    print("\n".join(old))
+    for told in old:
+        print(told)
     return bool(wrong or old)
 
 
