@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 FUZZ_SEED ?= 0
 
-.PHONY: ablation test test-fast fuzz lab notebooks clean
+.PHONY: ablation test test-fast fuzz lab notebooks docs clean
 
 # Installed once, and again when the requirements change.
 REQUIREMENTS := settings.ini setup.py pyproject.toml
@@ -47,6 +47,11 @@ lab: .venv/installed-dev
 # After editing nbs_py/*.py or a notebook: bring text, notebooks, modules and README.md into step.
 notebooks: .venv/installed-dev
 	$(BIN)/python tools/notebooks.py build
+
+# Guides, notebooks with their pictures, reports and API as pages that need no network: build/docs/html/index.html. The
+# first time executes a hundred notebooks, in half an hour on two cores; later only those whose code has changed.
+docs: .venv/installed-dev
+	$(BIN)/python docs/make.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

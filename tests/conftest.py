@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # alone with them at the end, and a short one is the second of the worker that has the notebooks.
 FIRST = (
     "test_notebooks", "test_study", "test_datasets", "test_systems", "test_study_failures", "test_training",
-    "test_precision",
+    "test_precision", "test_docs",
 )  # fmt: skip
 
 
@@ -29,7 +29,7 @@ FAST_NOTEBOOKS = ("00_core/", "40_losses/", "50_metrics/", "70_stats/")
 
 def marks(item) -> set[str]:
     """`real` if it reads the real data beside the project; `slow` or `fast`."""
-    slow = item.path.stem in SLOW_FILES or "types" in item.name
+    slow = item.path.stem in SLOW_FILES or "types" in item.name or "site" in item.fixturenames
     slow |= item.path.stem == "test_notebooks" and not any(name in item.name for name in FAST_NOTEBOOKS)
     return {"slow" if slow else "fast"} | ({"real"} if "real_data" in item.fixturenames else set())
 

@@ -2,14 +2,15 @@
 
 python tools/notebooks.py text              write nbs_py/*.py from nbs/*.ipynb (a fresh clone has none)
 python tools/notebooks.py build [NAME ...]  text -> notebook -> module (all notebooks, or those named); README.md
-python tools/notebooks.py run NAME ...      build, execute and keep the outputs (index and studies show pictures)
-python tools/notebooks.py check             exit 1 if a notebook, a module or README.md is out of step
+python tools/notebooks.py run NAME ...      build, execute and keep the outputs (of index, studies and idea notebooks)
+python tools/notebooks.py check             exit 1 if a notebook, a module or README.md is out of step, or outputs stale
 
 NAME is that of a module, such as losses/depth, or of a page, such as index or studies/shortcut_audit.
 """
 
 import base64
 import hashlib
+import io
 import os
 import re
 import subprocess
@@ -27,9 +28,20 @@ ROOT = Path(__file__).resolve().parents[1]
 NBS, TEXT, LIB = ROOT / "nbs", ROOT / "nbs_py", ROOT / "advdepth_nb"
 
 
+# Notebooks that carry an idea and can be read on the web as they lie in git: their outputs are small, and stamped.
+IDEAS = (
+    "models/hu2019", "losses/depth", "losses/stereo", "losses/gan", "metrics/protocols", "metrics/boundaries",
+    "training/adversary", "training/gan_monitor", "stats/verdicts", "stats/power",
+)  # fmt: skip
+
+
+def is_idea(path: Path) -> bool:
+    return f"{path.parent.name[3:]}/{path.stem}" in IDEAS
+
+
 def keeps_outputs(path: Path) -> bool:
-    """The README's notebook and the studies are committed with their pictures, all others without outputs."""
-    return path.stem == "index" or path.parent.name == "studies"
+    """The README's notebook, the studies and the idea notebooks are committed with their pictures, no others."""
+    return path.stem == "index" or path.parent.name == "studies" or is_idea(path)
 
 
 def text_of(notebook: Path) -> Path:
@@ -83,9 +95,10 @@ def write(notebook, path: Path) -> None:
 
 
 def clean(notebook, outputs: bool):
+    stamp = {"made_with": notebook.metadata["made_with"]} if outputs and "made_with" in notebook.metadata else {}
     clean_nb(notebook, allowed_cell_metadata_keys=["tags"])
     notebook.metadata = nbformat.from_dict(
-        {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
+        {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}} | stamp
     )
     for cell in notebook.cells:
         if cell.cell_type == "code":  # warnings name places on the machine that made them
@@ -97,7 +110,9 @@ def from_text(path: Path):
     """The notebook at `path` with the sources of its text pair and, where it keeps them, the outputs it had."""
     notebook = jupytext.read(text_of(path), fmt="py:percent")
     if keeps_outputs(path) and path.exists():
-        kept = {c.source: c.outputs for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"}
+        before = nbformat.read(path, as_version=4)
+        notebook.metadata |= {key: before.metadata[key] for key in before.metadata.keys() & {"made_with"}}
+        kept = {c.source: c.outputs for c in before.cells if c.cell_type == "code"}
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs = kept.get(cell.source, [])
@@ -134,13 +149,53 @@ def write_text(paths: list[Path]) -> None:
             pair.write_text(text, encoding="utf-8")
 
 
+def stamp_of(notebook) -> dict[str, str]:
+    """What outputs depend on that is known here: the library's version and the notebook's own code."""
+    version = re.search(r"(?m)^version = (\S+)", (ROOT / "settings.ini").read_text(encoding="utf-8"))
+    code = "\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    return {"version": version[1] if version else "", "code": hashlib.sha1(code.encode()).hexdigest()[:12]}
+
+
+def stale(path: Path) -> str:
+    """Why the outputs of an idea notebook are not those of its code, with the line that mends it; "" if they are."""
+    notebook = nbformat.read(path, as_version=4)
+    made, now = notebook.metadata.get("made_with", {}), stamp_of(notebook)
+    reasons = []
+    if made.get("version") != now["version"]:
+        reasons.append(f"by version {made.get('version')}, and this is {now['version']}")
+    if made.get("code") != now["code"]:
+        reasons.append("from other code")
+    told = " and ".join(reasons) if made else "at an unknown time"
+    name = f"{path.parent.name[3:]}/{path.stem}"
+    return f"{name}: outputs were made {told}: run `python tools/notebooks.py run {name}` and commit it" if told else ""
+
+
+def shrink(notebook) -> None:
+    """Pictures in 256 colors where nobody sees it: most curves and diagrams at a third of the bytes."""
+    import numpy as np
+    from PIL import Image
+
+    for output in [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]:
+        whole, small = base64.b64decode(output.data["image/png"]), io.BytesIO()
+        picture = Image.open(io.BytesIO(whole)).convert("RGB")
+        fewer = picture.quantize(256, dither=Image.Dither.NONE)
+        fewer.save(small, "PNG", optimize=True)
+        error = np.abs(np.asarray(picture, int) - np.asarray(fewer.convert("RGB"), int))
+        if len(small.getvalue()) < len(whole) and np.percentile(error, 99.9) <= 6:
+            output.data["image/png"] = base64.b64encode(small.getvalue()).decode() + "\n"
+
+
 def run(names: list[str]) -> None:
     from nbclient import NotebookClient
 
     build(names)
+    os.environ.setdefault("ADVDEPTH_DATA", str(ROOT / "data"))  # not beside the notebook
     for path in notebooks(names):
         notebook = nbformat.read(path, as_version=4)
         NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": str(path.parent)}}).execute()
+        if is_idea(path):
+            notebook.metadata["made_with"] = stamp_of(notebook)
+            shrink(notebook)
         write(clean(notebook, keeps_outputs(path)), path)
         if text_of(path).exists():
             os.utime(text_of(path))
@@ -200,7 +255,10 @@ def check() -> int:
         wrong = [n for n in tracked if (copy / n).exists() and (copy / n).read_bytes() != (ROOT / n).read_bytes()]
     for name in wrong:
         print(f"{name} is out of step: run `make notebooks` and commit the result")
-    return bool(wrong)
+    old = [told for path in notebooks(list(IDEAS)) if (told := stale(path))]
+    for told in old:
+        print(told)
+    return bool(wrong or old)
 
 
 if __name__ == "__main__":

@@ -118,14 +118,14 @@ def root(
     return bent.sqrt() + (depth - bent) / (2 * math.sqrt(knee))
 
 
-# %% ../../nbs/40_losses/depth.ipynb #39bf41d9
+# %% ../../nbs/40_losses/depth.ipynb #71c8423b
 def sqrt_depth(
     pred: Tensor,  # (B,1,H,W) metres
     target: Tensor,  # (B,1,H,W) metres
     mask: Tensor | None = None,  # (B,1,H,W) bool
     knee: float = 1e-3,  # metres
 ) -> Tensor:
-    """Mean absolute difference of the roots of depth (Mehrzadeh et al., section 2.3.1)."""
+    """Mean absolute difference of the roots of depth (Mehrzadeh et al. 2019, section 2.3.1)."""
     pred, target = known(pred, target, mask)
     return masked_mean((root(pred, knee) - root(target, knee)).abs(), mask)
 
@@ -190,7 +190,7 @@ def ssim(
     return luminance * (2 * (product - mean_p * mean_t) + c2) / (variances + c2)
 
 
-# %% ../../nbs/40_losses/depth.ipynb #69cb7af2
+# %% ../../nbs/40_losses/depth.ipynb #bfe2571b
 def ssim_depth(
     pred: Tensor,  # (B,1,H,W) metres
     target: Tensor,  # (B,1,H,W) metres
@@ -201,7 +201,7 @@ def ssim_depth(
     sigma: float = 1.5,  # pixels
     form: str = "report",  # or "authors_code"
 ) -> Tensor:
-    """Dissimilarity and absolute error in one term (Mehrzadeh et al., section 2.3.4, after Godard et al. 2017)."""
+    """Dissimilarity and absolute error in one term (Mehrzadeh et al. 2019, section 2.3.4, after Godard et al. 2017)."""
     if form not in ("report", "authors_code"):
         raise ValueError(f"form must be 'report' or 'authors_code', not {form!r}")
     pred, target = known(pred, target, mask)

@@ -83,9 +83,9 @@ def _check_options(blocks: int, channels_in: int, encoder: str | None, norm: str
         raise ValueError(f"start must lie between 0 and largest ({largest}), not {start}")
 
 
-# %% ../../nbs/30_models/stereo_unet.ipynb #766a4802
+# %% ../../nbs/30_models/stereo_unet.ipynb #25a20c9f
 class StereoNet(nn.Module):
-    """Left and right disparity from the left image (after monodepth: Godard et al., CVPR 2017).
+    """Left and right disparity from the left image (after monodepth, Godard et al. 2017).
 
     `image` is `(B,3,H,W)` in 0-1. The result is a list of four, finest first: `(B,2,H/2^s,W/2^s)`, channel 0 the
     left and channel 1 the right disparity, positive, as fractions of the width.

@@ -152,9 +152,9 @@ def check_settings(s: AdversarySettings) -> None:
         raise ValueError("placebo 'shuffled' deals out wrong pictures, so the discriminator must be conditional")
 
 
-# %% ../../nbs/60_training/adversary.ipynb #79dbb6d5
+# %% ../../nbs/60_training/adversary.ipynb #9d5fbbbf
 ADVERSARIES = {
-    # Mehrzadeh et al., the text: CycleGAN's discriminator and its settings (Zhu et al. 2017).
+    # Mehrzadeh et al. 2019, the text: CycleGAN's discriminator and its settings (Zhu et al. 2017).
     # Requantizing is ours: without it a smooth prediction is told from dequantized depth by its smoothness alone.
     "report": AdversarySettings(requantize=True),
     # The code published with it: batch norm, raw metres, nothing dequantized or masked, the loss not halved.
