@@ -293,7 +293,7 @@ def data_pack(
     typer.echo(f"packed: {system.pack_data(opened, out, wanted, test_fraction)}")
 
 
-# %% ../../nbs/95_apps/cli_data.ipynb #c84a16d6
+# %% ../../nbs/95_apps/cli_data.ipynb #2f36224d
 def sources_in_words() -> str:
     """What can be fetched, one data set a line."""
     from advdepth_nb.data.sources import read_sources
@@ -307,7 +307,7 @@ def sources_in_words() -> str:
 
 
 def pack_options(told: str, size: str | None = None) -> dict[str, Any]:
-    """The options of `data pack` that a data set needs, `--size 240x320 --test-fraction 0.2`; another size comes first."""
+    """The options of `data pack` that a data set needs, `--size 240x320 --test-fraction 0.2`; `size` comes first."""
     words = told.split()
     found: dict[str, Any] = {
         option.removeprefix("--").replace("-", "_"): value for option, value in zip(words[::2], words[1::2])
