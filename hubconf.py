@@ -9,13 +9,13 @@ What comes back is called with a photograph, (3,H,W) or (B,3,H,W) in 0-1, (H,W,3
 
 # Modules that are imported on the way; torch.hub names those that are missing.
 dependencies = [
-    "torch", "torchvision", "timm", "safetensors", "huggingface_hub", "h5py", "filelock", "matplotlib", "numpy", "pandas",
-    "PIL", "packaging", "scipy", "tqdm", "yaml",
+    "torch", "torchvision", "timm", "safetensors", "huggingface_hub", "h5py", "filelock", "matplotlib", "numpy",
+    "pandas", "PIL", "packaging", "scipy", "tqdm", "yaml",
 ]  # fmt: skip
 
 
 def depth(device: str = "auto"):
-    """The depth network that comes with the package, trained on synthetic rooms: see advdepth_nb/weights/depth/README.md."""
+    """The depth network that comes with the package, trained on synthetic rooms alone."""
     from advdepth_nb import load
 
     return load("depth", device)
