@@ -839,12 +839,12 @@ def surfaces_asked(
     return SurfaceFiles(kinds, alone, fov) if kinds else None
 
 
-# %% ../../nbs/95_apps/cli.ipynb #22abddac
+# %% ../../nbs/95_apps/cli.ipynb #1e4d81e4
 Model = Annotated[
     Path,
     typer.Option(
-        help="folder of a trained run, of any system; weights that come with the package: depth; or owner/name[@revision] "
-        "of huggingface.co"
+        help="folder of a trained run, of any system; weights that come with the package: depth; or "
+        "owner/name[@revision] of huggingface.co"
     ),
 ]
 Focal = Annotated[
