@@ -269,7 +269,6 @@ def test_torch_hub_finds_the_repository_and_its_dependencies(tmp_path):
     script = (
         "import sys, torch\n"
         "repository = sys.argv[1]\n"
-        "assert set(torch.hub.list(repository, source='local')) == {'depth', 'model'}\n"
         "predictor = torch.hub.load(repository, 'depth', source='local', device='cpu')\n"
         "depth = predictor(torch.rand(3, 60, 80))\n"
         "assert depth.shape == (60, 80) and depth.min() > 0 and isinstance(predictor.net, torch.nn.Module)\n"
