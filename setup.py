@@ -24,6 +24,7 @@ setup(
     extras_require={
         "dev": settings["dev_requirements"].split(),
         "export": settings["export_requirements"].split(),
+        "track": settings["track_requirements"].split(),
     },
     entry_points={"console_scripts": [settings["console_scripts"]]},
     # The papermill templates travel inside the wheel, so that a pip user can run the ablation too.
