@@ -278,7 +278,7 @@ def _adversarial(own: Mapping[str, OwnRow], recipe: str) -> list[str]:
     return [name for name, row in own.items() if "adversarial" in row.row("smoke", recipe).losses]
 
 
-# %% ../../nbs/85_study/declare.ipynb #8e2251ba
+# %% ../../nbs/85_study/declare.ipynb #9a4b1cd9
 @dataclass(frozen=True, eq=False)
 class Study(experiments.Study):
     """Rows of one's own in the order of their table; the first is what the others are compared with."""
@@ -297,7 +297,7 @@ class Study(experiments.Study):
         cls,
         study: str = "table1",
         rows: Mapping[str, Row] | None = None,  # None: those of that study
-        metrics: Mapping[str, Callable[..., Tensor]] | None = None,  # key in metrics.registry -> (pred, target, valid)
+        metrics: Mapping[str, Callable[..., Tensor]] | None = None,  # registered key -> (pred, target, valid) -> (B,)
         protocols: Sequence[Any] = (),  # each with a name
         endpoints: Mapping[str, str] | None = None,  # metric -> "superior?" or "equivalent?"; None: the system's
         layout: Callable[[Path], Any] | None = None,  # reads --data: a data set of dictionaries, or one for each split
