@@ -72,7 +72,7 @@ def check_track(track: str | Sequence[str]) -> str:
     return ",".join(names)
 
 
-# %% ../../nbs/85_study/tracking.ipynb #be2fab1a
+# %% ../../nbs/85_study/tracking.ipynb #15ed6456
 def make_logger(name: str, folder: Path, run: str, told: int) -> Any:
     """The logger of a name for the run called `run`, which has been told the steps up to `told`."""
     if name == "csv":
@@ -83,7 +83,7 @@ def make_logger(name: str, folder: Path, run: str, told: int) -> Any:
     if name == "tensorboard":
         from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
-        purged = {"purge_step": told + 1} if told else {}
+        purged: dict[str, Any] = {"purge_step": told + 1} if told else {}
         return TensorBoardLogger(folder, name="", version="tensorboard", **purged)
     return called(logger_class(name), root_dir=str(folder), save_dir=str(folder), name=run)
 
