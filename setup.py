@@ -22,10 +22,11 @@ setup(
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
     extras_require={
-        "dev": [word for part in ("dev", "docs", "demo") for word in settings[f"{part}_requirements"].split()],
+        "dev": [word for part in ("dev", "docs", "demo", "track") for word in settings[f"{part}_requirements"].split()],
         "demo": settings["demo_requirements"].split(),
         "docs": settings["docs_requirements"].split(),
         "export": settings["export_requirements"].split(),
+        "track": settings["track_requirements"].split(),
     },
     entry_points={"console_scripts": [settings["console_scripts"]]},
     # The papermill templates travel inside the wheel, so that a pip user can run the ablation too.

@@ -304,6 +304,66 @@ def test_a_metric_and_a_protocol_of_ones_own_reach_table_and_verdicts(tmp_path, 
     )
 
 
+SHARED = """
+from advdepth_nb.metrics.registry import Metric, register
+
+register(Metric("largest_{system}", "largest error", "lower", "largest absolute error", {unit!r}))
+
+
+def largest(pred, target, valid):
+    assert pred.ndim == 4 and valid.dtype == torch.bool and valid.shape == target[:, :1].shape
+    return ((pred - target).abs() * valid).amax((1, 2, 3)).float()
+
+
+study = Study.like(
+    {system!r}, rows={rows}, metrics={{"largest_{system}": largest}}, protocols={protocols},
+    endpoints={{"largest_{system}": "superior?"}},
+)
+"""
+OWN_SCORES = {
+    "stereo": (
+        "px", "dict(a=rows.stereo.baseline, b=rows.stereo.no_smoothness)",
+        "from advdepth_nb.metrics.disparity import DisparityProtocol as P",
+        "[P('every', out_of_frame=True)]", {"every"},
+    ),
+    "translate": (
+        "", "dict(a=rows.translate.segment_l1, b=rows.translate.colorize_l1)",
+        "from advdepth_nb.metrics.images import ImageProtocol as P",
+        "[P('strict', 'segment', 'same', 'nearest'), P('gray', 'colorize')]", {"strict", "gray"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("system", OWN_SCORES)
+def test_a_metric_and_a_protocol_of_ones_own_for_the_other_systems(system, tmp_path, worlds, monkeypatch):
+    monkeypatch.setenv("ADVDEPTH_DATA", str(worlds))
+    unit, rows, head, protocols, names = OWN_SCORES[system]
+    text = SHARED.format(system=system, unit=unit, rows=rows, protocols=protocols)
+    study = declared(tmp_path / f"own_scores_{system}.py", f"{HEAD}\n{head}\n{text}")
+    plan = study.plan("smoke", seeds=2, rows=["a", "b"], out=tmp_path)
+    packed = packed_files(plan, lambda text: None)
+    for run in plan.runs:
+        run.write()
+        train_planned(run.folder, packed[run.experiment.task], "cpu")
+        evaluate_run(run.folder, packed[run.experiment.task], device="cpu")
+    records = collect(plan.folder)
+    under = records.images.groupby("protocol")["row"].unique().map(set)
+    assert names <= set(under.index) and all(under[name] for name in names)
+    if system == "translate":  # each row under the protocols of its task
+        assert under["strict"] == under["segment"] == {"a"} and under["gray"] == under["colorize"] == {"b"}
+    key = f"largest_{system}"
+    own = records.images[records.images["metric"] == key]
+    assert set(own["protocol"]) == set(records.images["protocol"]) and own["value"].between(0, 512).all()
+    name = sorted(names)[0]
+    assert f"largest error{', px' * bool(unit)} ↓" in page.readable(records, name)
+    assert name in page.protocol_fact(records, name)
+    judged = verdicts.verdict_tables(records)
+    if system == "stereo":
+        assert set(judged["every"].query("endpoint == 'primary'")["metric"]) == {key}
+        worst = own.groupby("protocol")["value"].max()
+        assert worst["every"] >= worst["all"]  # more pixels count
+
+
 def test_a_layout_of_ones_own_is_packed_when_it_is_planned_with(tmp_path, worlds, monkeypatch):
     monkeypatch.setenv("ADVDEPTH_DATA", str(tmp_path / "data"))
     (tmp_path / "mine").mkdir()

@@ -22,6 +22,7 @@ __all__ = [
     "Device",
     "Settings",
     "Code",
+    "Track",
     "Json",
     "parse_settings",
     "parse_number",
@@ -31,7 +32,7 @@ __all__ = [
     "former",
 ]
 
-# %% ../../nbs/95_apps/cli_options.ipynb #2520985d
+# %% ../../nbs/95_apps/cli_options.ipynb #cb5d168b
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -45,6 +46,9 @@ Settings = Annotated[list[str] | None, typer.Option("--set", help="name=value, e
 Code = Annotated[
     Path | None,
     typer.Option(help="the file that declares the study or system; it is run, so know who wrote it"),
+]
+Track = Annotated[
+    str, typer.Option(help="who follows the runs: csv, tensorboard, package.module:Logger, with commas; default: none")
 ]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; remarks go to stderr")]
 

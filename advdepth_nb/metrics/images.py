@@ -30,6 +30,7 @@ __all__ = [
     "score_color",
     "score_segment",
     "score_images",
+    "as_judged",
 ]
 
 
@@ -252,3 +253,23 @@ def score_images(
     if palette is None:
         raise ValueError(f"protocol {protocol.name!r} reads classes off a picture: give the palette of the data")
     return score_segment(pred, batch["labels"], palette, protocol)
+
+
+# %% ../../nbs/50_metrics/images.ipynb #f6450996
+def as_judged(
+    pred: Tensor,  # (B,3,h,w) picture, uint8 or floats 0-1; or labels (B,1,h,w) for segment
+    batch: Mapping[str, Tensor],  # from PackedPairs: `target`, and `labels` for segment
+    protocol: ImageProtocol,
+    palette: str | Palette | None = None,  # for segment
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Prediction, truth, and which pixels count, `(B,1,H,W)` bool: pictures `(B,3,H,W)` 0-1, or classes `(B,1,H,W)`."""
+    if protocol.task == "colorize":
+        target = unit_picture(batch["target"], "target")
+        judged = _at_size(unit_picture(pred, "prediction"), target, protocol)
+    elif palette is None:
+        raise ValueError(f"protocol {protocol.name!r} reads classes off a picture: give the palette of the data")
+    else:
+        target = batch["labels"].long()
+        judged = _at_size(pred if pred.shape[1] == 1 else unit_picture(pred, "prediction"), target, protocol)
+        judged = (judged if judged.shape[1] == 1 else decode(judged, as_palette(palette))).long()
+    return judged, target, torch.ones_like(target[:, :1], dtype=torch.bool)

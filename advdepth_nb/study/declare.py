@@ -278,7 +278,7 @@ def _adversarial(own: Mapping[str, OwnRow], recipe: str) -> list[str]:
     return [name for name, row in own.items() if "adversarial" in row.row("smoke", recipe).losses]
 
 
-# %% ../../nbs/85_study/declare.ipynb #9f877018
+# %% ../../nbs/85_study/declare.ipynb #9a4b1cd9
 @dataclass(frozen=True, eq=False)
 class Study(experiments.Study):
     """Rows of one's own in the order of their table; the first is what the others are compared with."""
@@ -297,7 +297,7 @@ class Study(experiments.Study):
         cls,
         study: str = "table1",
         rows: Mapping[str, Row] | None = None,  # None: those of that study
-        metrics: Mapping[str, Callable[..., Tensor]] | None = None,  # key in metrics.registry -> (pred, target, valid)
+        metrics: Mapping[str, Callable[..., Tensor]] | None = None,  # registered key -> (pred, target, valid) -> (B,)
         protocols: Sequence[Any] = (),  # each with a name
         endpoints: Mapping[str, str] | None = None,  # metric -> "superior?" or "equivalent?"; None: the system's
         layout: Callable[[Path], Any] | None = None,  # reads --data: a data set of dictionaries, or one for each split
@@ -332,14 +332,15 @@ class Study(experiments.Study):
         out: Path | str = "results",
         recipe: str = "",
         settings: Mapping[str, str] | None = None,  # as --set
+        track: str | Sequence[str] = "",  # loggers that follow its runs: csv, tensorboard, package.module:Logger
     ) -> Plan:
         """Plan it, and try what its rows bring on two made-up images; ValueError for anything that cannot work."""
-        return make_plan(known_as(self), scale, recipe, seeds, rows, data, device, out, settings)
+        return make_plan(known_as(self), scale, recipe, seeds, rows, data, device, out, settings, track=track)
 
     def train(self, row: str, seed: int = 0, **planned: Any) -> Path:
         """Train one row here, in this process, without a score: a first look; the folder of the run, for `load`.
 
-        `planned`: scale, data, device, out, recipe, settings, as of `plan`. It goes on from its checkpoint.
+        `planned`: scale, data, device, out, recipe, settings, track, as of `plan`. It goes on from its checkpoint.
         """
         plan = self.plan(seeds=[seed], rows=[row], **{"scale": "smoke", "out": "results/first-looks", **planned})
         packed, say = packed_files(plan), LiveText()
@@ -348,7 +349,14 @@ class Study(experiments.Study):
             if not done:
                 run.write()
                 told = partial(_tell, say, f"[1/1] {run.row} seed {seed}")
-                train_planned(run.folder, packed[run.experiment.task], plan.device, run.init_from or "", say=told)
+                train_planned(
+                    run.folder,
+                    packed[run.experiment.task],
+                    plan.device,
+                    run.init_from or "",
+                    say=told,
+                    track=plan.track,
+                )
         return plan.runs[-1].folder
 
     def run(
@@ -357,7 +365,7 @@ class Study(experiments.Study):
         seeds: int | Sequence[int] = 3,
         jobs: int = 1,  # runs at a time
         finished: str = "ask",  # what becomes of finished runs that are not what is planned: ask, redo or keep
-        **planned: Any,  # rows, data, device, out, recipe, settings: as of `plan`
+        **planned: Any,  # rows, data, device, out, recipe, settings, track: as of `plan`
     ) -> StudyResult:
         """Run what is left of it, and make its report; run again it goes on where it stopped."""
         return run_study(self.plan(scale, seeds, **planned), jobs, finished)

@@ -32,7 +32,7 @@ from ..core.files import sole_writer, write_atomically, write_json
 __all__ = ["evaluate_model", "summaries", "by_metric", "evaluate_run"]
 
 
-# %% ../../nbs/85_study/evaluate.ipynb #8e25d11d
+# %% ../../nbs/85_study/evaluate.ipynb #ef80090a
 def evaluate_model(
     net: nn.Module,
     e: Experiment,
@@ -46,7 +46,8 @@ def evaluate_model(
     """The long table of records for every image of `data` under every protocol."""
     system = SYSTEMS[e.system]
     net = net.to(pick_device(device)).eval()
-    asked = protocols or (*system.protocols_for(e, data), *guest_parts(e, "protocols"))
+    own = [name for name in guest_parts(e, "protocols") if system.fits(name, e, data)]
+    asked = protocols or (*system.protocols_for(e, data), *own)
     scored, told = {}, float("-inf")  # images of one protocol that have the same metrics become one table, at the end
     with torch.no_grad():
         for i in range(len(data)):

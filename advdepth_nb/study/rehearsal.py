@@ -295,15 +295,16 @@ def check_augmentation(augment: Callable[..., Mapping[str, Tensor]], stage: Stag
         refuse(augment, "gives another batch with the same generator; draw from the generator that it is called with")
 
 
-# %% ../../nbs/85_study/rehearsal.ipynb #bce3da7d
+# %% ../../nbs/85_study/rehearsal.ipynb #e37a97d1
 def check_metric(metric: Callable[..., Tensor], stage: Stage) -> None:
     """Refuse a metric of one's own that is no number for each image, or counts pixels that do not."""
     if not stage.system.metric_words:
         refuse(metric, f"is a metric, but system '{stage.e.system}' takes none of a file of your own; leave it out")
-    pred, target, valid = (part.detach() for part in stage.system.term_inputs(stage.prediction(), stage.batch))
+    made = stage.system.metric_inputs(stage.e, stage.prediction(), stage.batch)
+    pred, target, valid = (part.detach() for part in made)
     with torch.no_grad(), told_of(metric, "fails on two made-up images"):
         value = metric(pred, target, valid)
-        moved = metric(torch.where(valid, pred, 9.0), torch.where(valid, target, 1.0), valid)
+        moved = metric(pred.masked_fill(~valid, 9), target.masked_fill(~valid, 1), valid)
     if not isinstance(value, Tensor) or value.shape != (len(pred),) or not value.isfinite().all():
         told = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         refuse(metric, f"gives {told}, but a finite number for each image is expected, ({len(pred)},)")

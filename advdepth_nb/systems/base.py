@@ -38,6 +38,7 @@ from ..training.loop import BatchTask
 # %% auto #0
 __all__ = [
     "SomeImages",
+    "OWN_PROTOCOLS",
     "SYSTEMS",
     "STUDIES",
     "OWN_DIVISION",
@@ -46,6 +47,7 @@ __all__ = [
     "SystemData",
     "SystemReport",
     "SystemGuests",
+    "add_own_protocol",
     "System",
     "from_figures",
     "network_for",
@@ -176,7 +178,7 @@ class SystemReport:
         return pd.DataFrame(columns=["row", "method", "source", "note"]) if table is None else table
 
 
-# %% ../../nbs/80_systems/base.ipynb #5d7beb56
+# %% ../../nbs/80_systems/base.ipynb #9fef2cdc
 class SystemGuests(Generic[SomeExperiment]):
     """Where the parts that a row brings along fit in; without answers a system takes none."""
 
@@ -200,9 +202,35 @@ class SystemGuests(Generic[SomeExperiment]):
         """The output of a network of one's own in the form that the system's terms take; ValueError if it has none."""
         return out
 
+    def metric_inputs(
+        self, e: SomeExperiment, prediction: Any, batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Made-up values of what a metric of one's own is called with: prediction, truth, and which pixels count."""
+        pred, target, valid = self.term_inputs(prediction, batch)
+        return pred, target, valid
+
     def add_protocol(self, protocol: Any) -> None:
         """Make a protocol of one's own known by its name."""
         raise ValueError("this system takes no protocols of a file of your own; leave them out")
+
+    def fits(self, protocol: str, e: SomeExperiment, data: Any) -> bool:
+        """Whether a protocol of one's own is for this row, and can be scored on this data."""
+        return True
+
+
+# %% ../../nbs/80_systems/base.ipynb #167f1d2b
+OWN_PROTOCOLS: set[tuple[str, str]] = set()  # class and name of those that files of one's own have added
+
+
+def add_own_protocol(protocol: Any, kind: type, known: dict[str, Any]) -> None:
+    """Put a protocol of one's own among the `known` ones of its kind; ValueError for another, or a name of ours."""
+    if not isinstance(protocol, kind):
+        raise ValueError(f"{protocol!r} is no protocol of this system; give an {kind.__module__}.{kind.__qualname__}")
+    own = (kind.__qualname__, protocol.name)
+    if (protocol.name in known and own not in OWN_PROTOCOLS) or not protocol.name.isidentifier():
+        raise ValueError(f"a protocol cannot be called {protocol.name!r}; take a name of your own, letters and _")
+    OWN_PROTOCOLS.add(own)
+    known[protocol.name] = protocol
 
 
 # %% ../../nbs/80_systems/base.ipynb #bb50bede
