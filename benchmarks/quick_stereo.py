@@ -4,11 +4,11 @@ python benchmarks/quick_stereo.py --seeds 0 1 2                              the
 python benchmarks/quick_stereo.py --set lr=1e-3 epochs=6.67                  fewer and smaller steps
 python benchmarks/quick_stereo.py --row full --set encoder= pretrained=none  the adversary, without an encoder
 
-A seed is trained with one thread and scored on the 30 test pairs, in pixels of a width of 512, beside the per-pixel mean
-of the training disparity. Correlation and spread are also told for the worst pair. With --csv FILE a line for each seed is
-added to it. `quick_stereo_search.csv` holds the search that chose view, network, rate and steps: CPU seconds of one thread
-on a machine with other work to do; `baseline_cm` and `bare` (fraction of a stalk without leaves) are those of the view, and
-correlation and spread are told for the median pair and the worst.
+A seed is trained with one thread and scored on the 30 test pairs, in pixels of a width of 512, beside the per-pixel
+mean of the training disparity. Correlation and spread are also told for the worst pair. With --csv FILE a line for each
+seed is added to it. `quick_stereo_search.csv` holds the search that chose view, network, rate and steps: CPU seconds of
+one thread on a busy machine; `baseline_cm` and `bare` (fraction of a stalk without leaves) are those of
+the view, and correlation and spread are told for the median pair and the worst.
 """
 
 import argparse

@@ -23,6 +23,8 @@ __all__ = [
     "Settings",
     "Code",
     "Track",
+    "Count",
+    "Only",
     "Json",
     "parse_settings",
     "parse_number",
@@ -32,7 +34,7 @@ __all__ = [
     "former",
 ]
 
-# %% ../../nbs/95_apps/cli_options.ipynb #cb5d168b
+# %% ../../nbs/95_apps/cli_options.ipynb #5b0b771d
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -49,6 +51,11 @@ Code = Annotated[
 ]
 Track = Annotated[
     str, typer.Option(help="who follows the runs: csv, tensorboard, package.module:Logger, with commas; default: none")
+]
+Count = Annotated[bool, typer.Option("--count", help="say how many runs that is, for a job array, and stop")]
+Only = Annotated[
+    int | None,
+    typer.Option(help="make this run alone, from 0: a task of a job array, such as $SLURM_ARRAY_TASK_ID"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; remarks go to stderr")]
 

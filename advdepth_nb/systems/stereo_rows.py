@@ -92,7 +92,7 @@ class StereoExperiment(Experiment):
         return self.size
 
 
-# %% ../../nbs/80_systems/stereo_rows.ipynb #bf8e2215
+# %% ../../nbs/80_systems/stereo_rows.ipynb #54ce09d1
 STEREO_RECIPES: dict[str, dict[str, Any]] = {
     "stereo_gan": dict(
         recipe="stereo_gan", epochs=50, batch=8, lr=1e-4, lr_schedule="halve", augment="stereo_gan",
@@ -107,9 +107,10 @@ STEREO_SCALES: dict[str, dict[str, Any]] = {
         batch=4, lr=1e-3, discriminator_width=8,
     ),
     "quick": dict(
-        scale="quick", network="stereonet", encoder="tf_efficientnet_lite0", pretrained="package", width=0.25, num_blocks=5,
-        norm="batch", size=(128, 256), init_disparity=0.01, world=World(600, 30, 1, (128, 256), (256, 512)), epochs=8,
-        lr=2e-3, lr_schedule="cosine", lr_warmup=0.1, augment="flip", padding="border", discriminator_width=8,
+        scale="quick", network="stereonet", encoder="tf_efficientnet_lite0", pretrained="package", width=0.25,
+        num_blocks=5, norm="batch", size=(128, 256), init_disparity=0.01,
+        world=World(600, 30, 1, (128, 256), (256, 512)), epochs=8, lr=2e-3, lr_schedule="cosine", lr_warmup=0.1,
+        augment="flip", padding="border", discriminator_width=8,
     ),
     "standard": _STEREO | dict(
         scale="standard", width=1.0, num_blocks=7, size=(128, 256), world=World(1000, 80, 4, (128, 256), (256, 512)),
