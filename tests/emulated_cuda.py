@@ -6,7 +6,7 @@
 """
 
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from unittest import mock
 
 import torch
@@ -42,6 +42,9 @@ class OnCuda(torch.Tensor):
     is_cuda = property(lambda self: True)
     is_cpu = property(lambda self: False)
     is_meta = property(lambda self: False)
+
+    def tolist(self):
+        return self.numbers.tolist()
 
     def __repr__(self):
         return f"OnCuda({self.numbers})"
@@ -123,6 +126,10 @@ def emulated():
     with (
         mock.patch("torch.Generator", TaggedGenerator),
         mock.patch("torch.cuda._lazy_init"),
+        mock.patch.multiple(
+            "torch.cuda", get_rng_state=mock.DEFAULT, set_rng_state=mock.DEFAULT, manual_seed=mock.DEFAULT
+        ),
+        mock.patch("torch.cuda.device", nullcontext),
         mock.patch.object(torch.Tensor, "new_tensor", _new_tensor),
         torch.backends.cudnn.flags(enabled=False),
     ):

@@ -49,6 +49,29 @@ def test_a_step_keeps_to_the_device_and_does_not_wait_for_it(study, row):
         assert not mode.waits, f"the host would wait for the device: {dict(mode.waits)}"
 
 
+@pytest.mark.parametrize(("study", "row"), [("table1", "adv"), ("stereo", "full"), ("translate", "segment_l1_cgan")])
+def test_scores_on_the_device_are_those_of_the_cpu(study, row, worlds, monkeypatch):
+    monkeypatch.setenv("ADVDEPTH_DATA", str(worlds))
+    e = experiment(row, study, "smoke")
+    system = SYSTEMS[e.system]
+    data = system.dataset(system.data_file(e, STUDIES[study].data), "test", e)
+    torch.manual_seed(0)
+    net, protocols = network_for(system, e).eval(), system.protocols_for(e, data)
+    with torch.no_grad():
+        torch.manual_seed(1)  # pix2pix's noise
+        expected = system.scores(net, e, data, 0, protocols)
+        module_on_cuda(net)
+        with emulated():
+            torch.manual_seed(1)
+            scored = system.scores(net, e, data, 0, protocols)
+    assert len(scored) == len(protocols)
+    for (_, there), (_, here) in zip(scored, expected):
+        assert there.keys() == here.keys()
+        for name, value in there.items():
+            found = value.numbers if isinstance(value, OnCuda) else torch.as_tensor(value)
+            torch.testing.assert_close(found, torch.as_tensor(here[name]), equal_nan=True, msg=name)
+
+
 def test_the_emulation_finds_what_it_looks_for():
     here, there = torch.ones(3), on_cuda(torch.ones(3))
     with emulated() as mode:
