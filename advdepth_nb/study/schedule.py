@@ -363,7 +363,7 @@ def run_plan(
         raise ValueError(f"another command is running in {plan.folder}; wait for it, or give another --out") from None
 
 
-# %% ../../nbs/85_study/schedule.ipynb #f8052b29
+# %% ../../nbs/85_study/schedule.ipynb #408ac5b0
 def run_task(
     plan: Plan,
     number: int,  # of the run, from 0, in the order of `plan.runs`
@@ -378,6 +378,8 @@ def run_task(
     run = plan.runs[number]
     begun_from = [r for r in plan.runs if r.folder == run.init_from]
     _own_folder(plan)
+    with FileLock(plan.folder / ".data.lock"):  # one task renders or packs, the others wait
+        packed_files(plan, say)
     failed: dict[Run, str] = {}
     for each in [*begun_from, run]:
         with FileLock(each.folder.with_name(f".{each.folder.name}.task.lock")):
