@@ -159,7 +159,7 @@ def _plot_losses(
     return found
 
 
-# %% ../../nbs/75_figures/curves.ipynb #aa3cbe1d
+# %% ../../nbs/75_figures/curves.ipynb #b510c066
 def plot_gan_losses(history: pd.DataFrame, rows: Sequence[str] = (), weight: float | None = None) -> Figure:
     """Adversarial loss of the generator, loss of the discriminator and total: raw and smoothed, one color a row.
 
@@ -182,8 +182,11 @@ def plot_gan_losses(history: pd.DataFrame, rows: Sequence[str] = (), weight: flo
     if not rows:
         axes[1].text(0.5, 0.5, "no row has a discriminator", ha="center", transform=axes[1].transAxes)
         return fig
-    told = f"Bold: exponential moving average, α = {1 - weight:.2g}. Turning points of the discriminator's loss: "
-    fig.supxlabel("\n".join(textwrap.wrap(f"{told}{turning_points_in_words(found)}.", 150)), fontsize=9)
+    turns = f"Turning points of the discriminator's loss: {turning_points_in_words(found)}."
+    if not any(found.values()):
+        turns = "The discriminator's loss does not turn."
+    told = f"Bold: exponential moving average, α = {1 - weight:.2g}. {turns}"
+    fig.supxlabel("\n".join(textwrap.wrap(told, 150)), fontsize=9)
     axes[2].set_ylim(top=float(history["total"].quantile(0.99)))
     fig.legend(*axes[1].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     return fig
