@@ -1,12 +1,14 @@
 """Steps of every row on a CUDA device that is emulated: nothing meets a tensor of the CPU, and nothing waits for one.
 
-What this does not see: kernels, their numbers and their memory; streams; precisions other than float32; what Fabric does.
+What this does not see: kernels, their numbers and their memory; streams; precisions other than float32; what Fabric does;
+the monitor, and rendering.
 """
 
 import pytest
 import torch
 from emulated_cuda import DEVICE, OnCuda, emulated, module_on_cuda, on_cuda
 
+from advdepth_nb.apps.predict import load
 from advdepth_nb.study.rehearsal import network_for
 from advdepth_nb.systems.catalog import STUDIES, SYSTEMS, experiment
 
@@ -70,6 +72,16 @@ def test_scores_on_the_device_are_those_of_the_cpu(study, row, worlds, monkeypat
         for name, value in there.items():
             found = value.numbers if isinstance(value, OnCuda) else torch.as_tensor(value)
             torch.testing.assert_close(found, torch.as_tensor(here[name]), equal_nan=True, msg=name)
+
+
+def test_weights_that_ship_predict_on_the_device_what_they_do_on_the_cpu():
+    predictor, image = load("depth"), torch.randint(256, (3, 120, 160), dtype=torch.uint8)
+    expected = predictor(image)
+    module_on_cuda(predictor.net)
+    predictor.device = DEVICE
+    with emulated():
+        found = predictor(image)
+    torch.testing.assert_close(found.numbers if isinstance(found, OnCuda) else found, expected)
 
 
 def test_the_emulation_finds_what_it_looks_for():
