@@ -42,7 +42,7 @@ fuzz: .venv/installed-dev
 
 lab: .venv/installed-dev
 	$(BIN)/python tools/notebooks.py text
-	$(BIN)/jupyter lab --notebook-dir nbs
+	$(BIN)/jupyter lab --notebook-dir . --LabApp.default_url=/lab/tree/nbs/index.ipynb
 
 # After editing nbs_py/*.py or a notebook: bring text, notebooks, modules and README.md into step.
 notebooks: .venv/installed-dev

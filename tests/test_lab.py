@@ -165,7 +165,7 @@ def lab(tmp_path_factory, worlds):
     home = tmp_path_factory.mktemp("lab")
     (home / "root").mkdir()
     shutil.copytree(ROOT / "nbs", home / "root" / "nbs")
-    (home / "root" / "results").symlink_to(ROOT / "results")
+    shutil.copytree(ROOT / "results" / "shown", home / "root" / "results" / "shown")  # the server follows no link
     with server(home, worlds) as address, sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})

@@ -89,7 +89,8 @@ PINNED = {  # of runs that bring nothing along: a finished one stays finished
 
 @pytest.mark.parametrize("study, row", PINNED)
 def test_the_fingerprint_of_a_run_without_guests_is_pinned(study, row, tmp_path):
-    (run,) = make_plan(study, "smoke", rows=[row], seeds=[3], out=tmp_path).runs
+    data = "" if study == "table1" else "fields"  # the world of these studies when the digits were written
+    (run,) = make_plan(study, "smoke", rows=[row], seeds=[3], data=data, out=tmp_path).runs
     assert run.fingerprint == PINNED[study, row] and run.code == "" and "guests" not in as_settings(run.experiment)
 
 

@@ -96,7 +96,7 @@ def test_a_stereo_study_from_command_to_report(fields, tmp_path):
         "ablate", "stereo", "--scale", "smoke", "--rows", rows, "--jobs", 2, "--out", tmp_path, data=fields.parent
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    folder = tmp_path / "stereo-fields-smoke-stereo_gan"
+    folder = tmp_path / "stereo-stalks-smoke-stereo_gan"
     images = pd.read_parquet(folder / "runs" / "multiscale" / "seed=0" / "images.parquet")
     assert set(images["protocol"]) == {"all", "noc", "all_median", "noc_median"}
     depth = {"depth_abs_rel", "depth_rmse", "depth_delta1"}  # the world's rig is known
@@ -166,7 +166,7 @@ def test_a_translation_study_from_command_to_report(fields, tmp_path):
         "ablate", "translate", "--scale", "smoke", "--rows", rows, "--jobs", 2, "--out", tmp_path, data=fields.parent
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    folder = tmp_path / "translate-fields-smoke-pix2pix"
+    folder = tmp_path / "translate-stalks-smoke-pix2pix"
     images = pd.read_parquet(folder / "runs" / "segment_cross_entropy" / "seed=0" / "images.parquet")
     assert {"iou", "f1", "iou_stalk", "f1_leaf", "accuracy", "mse"} <= set(images["metric"])
     colored = pd.read_parquet(folder / "runs" / "colorize_l1_cgan" / "seed=0" / "images.parquet")
