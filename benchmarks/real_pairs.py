@@ -1,12 +1,12 @@
-"""How far a network trained on fields carries to photographs of stereo rigs: disparity, and scaled to the truth's median.
+"""How far a network trained on fields carries to photographs of rigs: disparity, and scaled to the truth's median.
 
 python benchmarks/real_pairs.py --data FOLDER [FOLDER ...]                the weights that come with the package
 python benchmarks/real_pairs.py --data FOLDER --model RUN                 another network
 
-Each FOLDER holds pairs with disparity in any layout that is read (`advdepth data info FOLDER`). The network sees the left
-picture alone, so it cannot know the rig: what it says in pixels is right for its own fields, and the median-scaled error
-tells whether it knows near from far. `constant` is the best that knows nothing of a picture: the truth's own median. EPE
-in pixels of the pair's own width, over all known pixels.
+Each FOLDER holds pairs with disparity in any layout that is read (`advdepth data info FOLDER`). The network sees the
+left picture alone, so it cannot know the rig: what it says in pixels is right for its own fields, and the median-scaled
+error tells whether it knows near from far. `constant` is the best that knows nothing of a picture: the truth's own
+median. EPE in pixels of the pair's own width, over all known pixels.
 """
 
 import argparse
