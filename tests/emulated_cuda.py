@@ -1,8 +1,8 @@
 """A CUDA device without one: numbers on the CPU that say they are elsewhere, and refuse to meet numbers that do not.
 
 `on_cuda(tensor)` tags a tensor, `module_on_cuda(module)` its weights; `emulated()` makes what is created with
-`device="cuda"` tagged too, and counts what would make the host wait for the device. To C++ the tensors are of the device
-`meta`, which asks no driver; to Python they are of `cuda`.
+`device="cuda"` tagged too, and counts what would make the host wait for the device. To C++ the tensors are of the
+device `meta`, which asks no driver; to Python they are of `cuda`.
 """
 
 from collections import Counter

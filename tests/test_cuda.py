@@ -1,7 +1,7 @@
 """Steps of every row on a CUDA device that is emulated: nothing meets a tensor of the CPU, and nothing waits for one.
 
-What this does not see: kernels, their numbers and their memory; streams; precisions other than float32; what Fabric does;
-the monitor, and rendering.
+What this does not see: kernels, their numbers and their memory; streams; precisions other than float32; what Fabric
+does; the monitor, and rendering.
 """
 
 import pytest
