@@ -27,7 +27,8 @@ def end_point_errors(pred: torch.Tensor, truth: torch.Tensor) -> dict[str, float
     mean_error = lambda guess: (guess - truth).abs().mean().item()  # noqa: E731
     return {
         "epe": mean_error(pred), "epe median scaled": mean_error(scaled),
-        "epe of a constant": mean_error(truth.median()), "correlation": torch.corrcoef(torch.stack([pred, truth]))[0, 1].item(),
+        "epe of a constant": mean_error(truth.median()),
+        "correlation": torch.corrcoef(torch.stack([pred, truth]))[0, 1].item(),
     }  # fmt: skip
 
 
