@@ -201,8 +201,9 @@ def slide(page) -> None:
     picture = page.locator(".jp-OutputArea .widget-image").first
     before = picture.get_attribute("src")
     slider.focus()
-    page.keyboard.press("ArrowRight")
-    page.wait_for_function("before => document.querySelector('.widget-image').src !== before", arg=before)
+    page.keyboard.press("ArrowLeft")  # the guide leaves it at its largest weight; the next one is trained first
+    changed = "before => document.querySelector('.jp-OutputArea .widget-image').src !== before"
+    page.wait_for_function(changed, arg=before, timeout=150_000)
 
 
 def test_the_templates_run_by_run_all(lab):
