@@ -334,14 +334,14 @@ def rig_typed(focal: float | None, baseline: float | None, doffs: float | None) 
     return Rig(focal, baseline, doffs or 0.0)
 
 
-# %% ../../nbs/95_apps/demo.ipynb #114ca2bb
+# %% ../../nbs/95_apps/demo.ipynb #f2578d98
 WAITING = "<p>Give a photograph, take one with the camera, or click on an example.</p>"
 HOW_TO_STEREO = """No stereo network is loaded, and none comes with the package. Train one on rendered fields, without a
-download, in about half an hour on two cores:
+download, in about a quarter of an hour on two cores:
 
 ```
 advdepth ablate stereo --rows baseline
-advdepth demo results/stereo-fields-quick-stereo_gan/runs/baseline/seed=0
+advdepth demo results/stereo-stalks-quick-stereo_gan/runs/baseline/seed=0
 ```
 """
 CSS = """
