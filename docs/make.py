@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS, NBS, SHOWN = ROOT / "docs", ROOT / "nbs", ROOT / "results" / "shown"
 CACHE = DOCS / "_cache"
 PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "data" / "README.md"]
-PAGES += [ROOT / "advdepth_nb" / "weights" / "depth" / "README.md"]
+PAGES += sorted((ROOT / "advdepth_nb" / "weights").glob("*/README.md"))
 LINK = re.compile(r"\]\((?!https?:|#|mailto:|data:|attachment:)([^)\s#]+)")
 
 sys.path.insert(0, str(ROOT / "tools"))

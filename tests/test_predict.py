@@ -37,7 +37,7 @@ def test_a_fresh_install_predicts():
     from advdepth_nb.scenes.rooms import room
     from advdepth_nb.systems.released import model_folder, released
 
-    assert "depth" in released()
+    assert released() == ["depth", "stereo"]
     for name in released():
         folder = model_folder(name)
         assert (folder / "model.safetensors").stat().st_size < 10e6 and (folder / "README.md").exists()
@@ -49,3 +49,17 @@ def test_a_fresh_install_predicts():
         ours += float((predictor(view["image"]) - truth).abs().mean())
         plain += float((truth.median() - truth).abs().mean())
     assert ours < 0.4 * plain
+
+
+def test_a_fresh_install_predicts_disparity():
+    from advdepth_nb import load
+    from advdepth_nb.scenes.fields import field
+
+    predictor, ours, plain = load("stereo", device="cpu"), 0.0, 0.0
+    for scene in range(500_000, 500_004):  # test fields, which it has not seen
+        pair = field(scene, 0, (256, 512), look="stalks")
+        truth, found = pair["disparity"][0], predictor(pair["left"])
+        assert float(torch.corrcoef(torch.stack([truth.flatten(), found.flatten()]))[0, 1]) > 0.5
+        ours += float((found - truth).abs().mean())
+        plain += float((truth.median() - truth).abs().mean())
+    assert ours < 0.7 * plain
