@@ -334,10 +334,10 @@ def rig_typed(focal: float | None, baseline: float | None, doffs: float | None) 
     return Rig(focal, baseline, doffs or 0.0)
 
 
-# %% ../../nbs/95_apps/demo.ipynb #587e0550
+# %% ../../nbs/95_apps/demo.ipynb #b0bb9c23
 WAITING = "<p>Give a photograph, take one with the camera, or click on an example.</p>"
-HOW_TO_STEREO = """No stereo network is loaded. `advdepth demo` without a run loads the one that comes with the package;
-or train one on rendered fields, without a download, in about a quarter of an hour on two cores:
+HOW_TO_STEREO = """No stereo network is loaded, and none came with this installation. Train one on rendered fields,
+without a download, in about a quarter of an hour on two cores:
 
 ```
 advdepth ablate stereo --rows baseline
