@@ -81,25 +81,22 @@ def decode_sintel(pixels: np.ndarray) -> np.ndarray:
     return pixels.astype(np.float32) @ np.array([4, 2**-6, 2**-14], np.float32)
 
 
-# %% ../../nbs/20_data/disparities.ipynb #4d73480a
+# %% ../../nbs/20_data/disparities.ipynb #274cc9fb
 def read_pfm(path: Path) -> np.ndarray:
     """The values of a PFM of one channel, `(H,W)` float32, top row first."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    data = path.read_bytes()
-    if re.match(rb"PF\s", data):
+    if path.is_file() and re.match(rb"PF\s", path.read_bytes()[:3]):
         raise ValueError(f"{path} is a color PFM (PF), but a disparity has one channel (Pf); is it the right file?")
-    header = re.match(rb"Pf\s+(\d+)\s+(\d+)\s+([-+.\deE]+)[ \t\r]*\n", data)
-    if not header:
+    picture = open_picture(path)
+    if picture.mode != "F":
         raise ValueError(f"{path} does not begin like a PFM (Pf, width height, scale); copy it again")
-    width, height, scale = int(header[1]), int(header[2]), float(header[3])
-    if (held := len(data) - header.end()) != 4 * width * height:
+    values = np.array(picture)
+    header = path.read_bytes()[: path.stat().st_size - values.nbytes]
+    if not re.fullmatch(rb"Pf\s+\d+\s+\d+\s+\S+\s", header):
         raise ValueError(
-            f"{path} is truncated or damaged: {height}x{width} floats need {4 * width * height} bytes, "
-            f"it holds {held}; copy it again"
+            f"{path} is damaged: {len(values)}x{len(values.T)} floats and a header of three lines do not fill it "
+            "exactly; copy it again"
         )
-    values = np.frombuffer(data, "<f4" if scale < 0 else ">f4", offset=header.end())
-    return values.reshape(height, width)[::-1].astype(np.float32)
+    return values
 
 
 # %% ../../nbs/20_data/disparities.ipynb #409afe50
