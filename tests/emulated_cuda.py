@@ -84,7 +84,7 @@ def _run(func, args, kwargs, waits):
     others = [x for x in tensors if not isinstance(x, OnCuda) and x.ndim]
     if tagged and others and func not in TRAVELS and not (func in INDEXED and isinstance(args[0], OnCuda)):
         raise RuntimeError(f"{func}: {tuple(others[0].shape)} of the CPU meets {tuple(tagged[0].shape)} of the device")
-    wanted = kwargs.get("device")
+    wanted = next((x for x in flat if isinstance(x, torch.device)), None)
     cuda = _is_cuda(wanted) if wanted is not None else bool(tagged)
     if func is aten.copy_.default:
         cuda = isinstance(args[0], OnCuda)
@@ -93,13 +93,13 @@ def _run(func, args, kwargs, waits):
         waits[str(func)] += 1
     if func in INDEXED and any(x is not None and x.dtype == torch.bool for x in args[1] if isinstance(x, OnCuda)):
         waits[f"{func} by a mask"] += 1
-    if _is_cuda(wanted):
-        kwargs = {**kwargs, "device": torch.device("cpu")}
-    bare = lambda x: x.numbers if isinstance(x, OnCuda) else x  # noqa: E731
+    here = {torch.device: lambda x: torch.device("cpu"), OnCuda: lambda x: x.numbers}
+    bare = lambda x: here[type(x)](x) if type(x) in here else x  # noqa: E731
     out = func(*tree_map(bare, args), **tree_map(bare, kwargs))
     if out is None:  # as of a step over a list of weights
         return None
-    if func.__name__.split(".")[0].endswith("_") and tensors:  # in place: what came in goes out
+    name = func.__name__.split(".")[0]
+    if name.endswith("_") and not name.endswith("__") and tensors:  # in place: what came in goes out; not __rshift__
         return args[0]
     return tree_map(lambda x: OnCuda(x) if isinstance(x, torch.Tensor) and cuda else x, out)
 

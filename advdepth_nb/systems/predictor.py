@@ -89,7 +89,7 @@ def photographs(paths: Sequence[str | Path]) -> Photographs:
     return Photographs(files, left_out)
 
 
-# %% ../../nbs/80_systems/predictor.ipynb #9a65133a
+# %% ../../nbs/80_systems/predictor.ipynb #516a5604
 def save_depth(
     depth: Tensor,  # (H,W) metres
     path: Path | str,
@@ -114,7 +114,7 @@ def _save_16_bits(
     if not fits.all():
         share = 1 - fits.double().mean()
         warnings.warn(f"{path}: {share:.1%} of the {beyond}, and are written as 0 = unknown; {remedy}", stacklevel=3)
-    return save_picture(torch.where(fits, codes, 0).to(torch.int32).numpy().astype(np.uint16), path)
+    return save_picture(torch.where(fits, codes, 0).to(torch.int32).cpu().numpy().astype(np.uint16), path)
 
 
 # %% ../../nbs/80_systems/predictor.ipynb #34c71acf
@@ -129,7 +129,7 @@ def save_disparity(
     return _save_16_bits(codes, path, beyond, "if they are too large, give a smaller photograph")
 
 
-# %% ../../nbs/80_systems/predictor.ipynb #bfe9c87a
+# %% ../../nbs/80_systems/predictor.ipynb #9c9d2af0
 def save_colored(
     values: Tensor,  # (H,W) metres, or pixels of disparity
     path: Path | str,
@@ -138,7 +138,7 @@ def save_colored(
     colors: Colormap | None = None,  # a color map; default: that of depth
 ) -> Path:
     """An 8-bit color PNG of a map; with the colors of depth the smallest value is the brightest."""
-    shown = values.numpy()
+    shown = values.cpu().numpy()
     low = float(np.percentile(shown, 1)) if low is None else low
     high = float(np.percentile(shown, 99)) if high is None else high
     rgba = (colors or depth_colors())(((shown - low) / max(high - low, 1e-6)).clip(0, 1), bytes=True)
