@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 FUZZ_SEED ?= 0
 
-.PHONY: ablation test test-fast fuzz lab notebooks docs clean
+.PHONY: ablation test test-fast fuzz gpu lab notebooks docs clean
 
 # Installed once, and again when the requirements change.
 REQUIREMENTS := settings.ini setup.py pyproject.toml
@@ -39,6 +39,10 @@ test-fast: .venv/installed-dev
 # A thousand wrong inputs over every command: `make fuzz FUZZ_SEED=7`.
 fuzz: .venv/installed-dev
 	$(BIN)/python tests/fuzz.py --count 1000 --seed $(FUZZ_SEED)
+
+# What only a GPU can tell, in half an hour or so: steps of every row, speed and memory, loader, rendering, an ablation.
+gpu: .venv/installed
+	$(BIN)/python benchmarks/gpu.py -o benchmarks/
 
 lab: .venv/installed-dev
 	$(BIN)/python tools/notebooks.py text
