@@ -16,7 +16,7 @@ from .model_files import check_model
 # %% auto #0
 __all__ = ["WEIGHTS", "released", "model_folder", "in_half_precision", "release"]
 
-# %% ../../nbs/80_systems/released.ipynb #a669135d
+# %% ../../nbs/80_systems/released.ipynb #db95b297
 WEIGHTS = Path(str(files("advdepth_nb"))) / "weights"
 
 
@@ -28,9 +28,9 @@ def released() -> list[str]:
 def model_folder(
     given: str | Path,  # the folder of a run, or a name in `released()`
 ) -> Path:
-    """The folder whose network is meant; a run at that path comes first."""
+    """The folder whose network is meant; a run at that path comes first, but not a folder of maps, as of `-o depth`."""
     path = Path(given)
-    if not path.exists() and str(given) in released():
+    if str(given) in released() and not (path / "model.json").exists():
         return WEIGHTS / str(given)
     return path
 
