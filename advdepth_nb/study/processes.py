@@ -34,7 +34,7 @@ from ..core.files import end_with_parent
 # %% auto #0
 __all__ = ["PATIENCE", "Place", "Elsewhere", "portable", "run_together"]
 
-# %% ../../nbs/85_study/processes.ipynb #446ed91d
+# %% ../../nbs/85_study/processes.ipynb #65eafb15
 PATIENCE = timedelta(days=7)
 
 
@@ -46,8 +46,11 @@ class Place:
     count: int
     meeting: Path
 
-    def join(self, accelerator: str, precision: Any) -> Fabric:
-        """Fabric on this process's device, joined with the others; it comes back when all are there."""
+    def join(self, accelerator: str, precision: Any, unused: bool = False) -> Fabric:
+        """Fabric on this process's device, joined with the others; it comes back when all are there.
+
+        `unused`: look in every step for weights that had no part in it, without which an update would be waited for.
+        """
         loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "")
         if loopback:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
@@ -57,7 +60,7 @@ class Place:
         dist.init_process_group(backend, timeout=PATIENCE, **meeting)
         known = signature(DistributedDataParallel).parameters  # torch 2.14 has a new name for it
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-        how = {buffers: False, "find_unused_parameters": True}  # buffers are equal anyway; an unused weight is no error
+        how = {buffers: False, "find_unused_parameters": unused}  # buffers are equal anyway
         ddp = DDPStrategy(cluster_environment=LightningEnvironment(), **how)
         fabric = Fabric(accelerator=accelerator, devices=self.count, strategy=ddp, precision=precision)
         fabric.launch()

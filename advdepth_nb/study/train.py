@@ -259,15 +259,15 @@ class Baseline(Protocol):
     def fit(self, data: Any, /) -> nn.Module: ...
 
 
-# %% ../../nbs/85_study/train.ipynb #c0476c55
+# %% ../../nbs/85_study/train.ipynb #08b91afc
 def _train_on(
     fabric: Fabric,
     run: Run,
     data: Path | str,
     init_from: Path | str,
     threads: int,
-    say: Callable[[float, str], None] | None,
     track: str,
+    say: Callable[[float, str], None] | None = None,
 ) -> dict[str, Any]:
     """Train a planned run, or fit its baseline, on what Fabric has; the budget."""
     forget_peak()
@@ -283,7 +283,7 @@ def _train_on(
     return budget
 
 
-# %% ../../nbs/85_study/train.ipynb #23e81e9e
+# %% ../../nbs/85_study/train.ipynb #f30143c9
 def _train_in_process(
     place: Place, say: Callable[..., None], codes: Sequence[str], folder: str, accelerator: str, *how: Any
 ) -> None:
@@ -292,8 +292,9 @@ def _train_in_process(
         load_file(code)
     run = Run.read(folder)
     with sole_writer(run.folder, partial(say, 0.0)) if place.index == 0 else nullcontext():
-        data, init_from, threads, track = how
-        _train_on(place.join(accelerator, run.experiment.precision), run, data, init_from, threads, say, track)
+        # of the networks of the house every weight has a part in each step; a guest's may have others
+        fabric = place.join(accelerator, run.experiment.precision, unused=bool(run.experiment.guests))
+        _train_on(fabric, run, *how, say)
 
 
 def _codes(run: Run, track: str) -> list[str]:
@@ -303,7 +304,7 @@ def _codes(run: Run, track: str) -> list[str]:
     return [str(code.copied_to(run.home)) for code in used]
 
 
-# %% ../../nbs/85_study/train.ipynb #a6e3106f
+# %% ../../nbs/85_study/train.ipynb #48032dbc
 def train_planned(
     folder: Path | str,  # that of a planned run, with its `experiment.json`
     data: Path | str,  # the packed file
@@ -331,7 +332,7 @@ def train_planned(
             devices=1,
             precision=e.precision,  # pyright: ignore[reportArgumentType]  # Fabric wants a literal: one of PRECISIONS
         )
-        return _train_on(fabric, run, data, init_from, threads, say, track)
+        return _train_on(fabric, run, data, init_from, threads, track, say)
 
 
 # %% ../../nbs/85_study/train.ipynb #cc850f07
