@@ -278,7 +278,7 @@ def _adversarial(own: Mapping[str, OwnRow], recipe: str) -> list[str]:
     return [name for name, row in own.items() if "adversarial" in row.row("smoke", recipe).losses]
 
 
-# %% ../../nbs/85_study/declare.ipynb #a8a127d3
+# %% ../../nbs/85_study/declare.ipynb #2f873bfc
 @dataclass(frozen=True, eq=False)
 class Study(experiments.Study):
     """Rows of one's own in the order of their table; the first is what the others are compared with."""
@@ -342,7 +342,8 @@ class Study(experiments.Study):
     def train(self, row: str, seed: int = 0, **planned: Any) -> Path:
         """Train one row here, in this process, without a score: a first look; the folder of the run, for `load`.
 
-        `planned`: scale, data, device, devices, out, recipe, settings, track, as of `plan`. It goes on from its checkpoint.
+        `planned`: scale, data, device, devices, out, recipe, settings, track, as of `plan`. It goes on from its
+        checkpoint.
         """
         plan = self.plan(seeds=[seed], rows=[row], **{"scale": "smoke", "out": "results/first-looks", **planned})
         packed, say = packed_files(plan), LiveText()

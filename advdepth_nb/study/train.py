@@ -283,7 +283,15 @@ def _train_on(
     return budget
 
 
-# %% ../../nbs/85_study/train.ipynb #f30143c9
+# %% ../../nbs/85_study/train.ipynb #a3703ed8
+def _codes(run: Run, track: str) -> list[str]:
+    """Copies of the files of one's own that a process must load: that of the run, and those of its loggers."""
+    modules = [name.partition(":")[0] for name in track.split(",")]
+    used = [code for code in LOADED.values() if code.place == run.code or code.module in modules]
+    return [str(code.copied_to(run.home)) for code in used]
+
+
+# %% ../../nbs/85_study/train.ipynb #015093c1
 def _train_in_process(
     place: Place, say: Callable[..., None], codes: Sequence[str], folder: str, accelerator: str, *how: Any
 ) -> None:
@@ -294,14 +302,8 @@ def _train_in_process(
     with sole_writer(run.folder, partial(say, 0.0)) if place.index == 0 else nullcontext():
         # of the networks of the house every weight has a part in each step; a guest's may have others
         fabric = place.join(accelerator, run.experiment.precision, unused=bool(run.experiment.guests))
-        _train_on(fabric, run, *how, say)
-
-
-def _codes(run: Run, track: str) -> list[str]:
-    """Copies of the files of one's own that a process must load: that of the run, and those of its loggers."""
-    modules = [name.partition(":")[0] for name in track.split(",")]
-    used = [code for code in LOADED.values() if code.place == run.code or code.module in modules]
-    return [str(code.copied_to(run.home)) for code in used]
+        data, init_from, threads, track = how
+        _train_on(fabric, run, data, init_from, threads, track, say)
 
 
 # %% ../../nbs/85_study/train.ipynb #48032dbc
