@@ -321,7 +321,7 @@ def tell_plan(plan: Plan, as_json: bool) -> None:
         write_document(plan_document(plan, power))
 
 
-# %% ../../nbs/95_apps/cli.ipynb #bdfa5baa
+# %% ../../nbs/95_apps/cli.ipynb #69c3c5a5
 @app.command()
 def ablate(
     study: Annotated[
@@ -374,11 +374,9 @@ def ablate(
         raise ValueError("--only makes one run: leave --jobs out")
     study = study_of_file(study) if is_file_of_study(study) else study
     changes = chosen_weights(weights, study, names, remarks(as_json)) | parse_settings(settings)
-    where = {"device": device, "devices": devices, "out": out}
-    plan = make_plan(study, scale, recipe, seeds, names, data, settings=changes, track=track, **where)
+    plan = make_plan(study, scale, recipe, seeds, names, data, device, out, changes, track=track, devices=devices)
     if count:
-        typer.echo(len(plan.runs))
-        return
+        return typer.echo(len(plan.runs))
     check_jobs(plan, jobs)
     tell_plan(plan, as_json)
     if not dry_run:

@@ -108,7 +108,7 @@ def _raise_if_died(process: Any, index: int, count: int) -> None:
         )
 
 
-# %% ../../nbs/85_study/processes.ipynb #59c4c80c
+# %% ../../nbs/85_study/processes.ipynb #dd2224cc
 def _listen(ends: Sequence[Connection], processes: Sequence[Any], say: Callable[..., Any]) -> None:
     """Hear all processes until the last one is over; raises what the first one to fail tells, or that one died."""
     running, failed = dict(zip(ends, range(len(ends)))), None
@@ -116,11 +116,11 @@ def _listen(ends: Sequence[Connection], processes: Sequence[Any], say: Callable[
         heard = wait(list(running), timeout=1 if failed else None)  # did one tell of a failure since another died?
         if failed and not heard:
             raise failed[0] from Elsewhere(failed[1])
-        for end in heard:
+        for end in [end for end in running if end in heard]:
             try:
-                told = end.recv()  # pyright: ignore[reportAttributeAccessIssue]  # all of them are connections
+                told = end.recv()
             except EOFError:
-                index = running.pop(end)  # pyright: ignore[reportArgumentType]
+                index = running.pop(end)
                 _raise_if_died(processes[index], index, len(ends))
                 continue
             if isinstance(told[0], Exception):
