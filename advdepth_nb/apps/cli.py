@@ -321,7 +321,7 @@ def tell_plan(plan: Plan, as_json: bool) -> None:
         write_document(plan_document(plan, power))
 
 
-# %% ../../nbs/95_apps/cli.ipynb #69c3c5a5
+# %% ../../nbs/95_apps/cli.ipynb #1edd288b
 @app.command()
 def ablate(
     study: Annotated[
@@ -334,9 +334,7 @@ def ablate(
     scale: Scale = "quick",
     recipe: Recipe = "",
     seeds: Annotated[int, typer.Option(help="runs of each row, with seeds 0, 1, …")] = 1,
-    rows: Annotated[
-        str | None, typer.Option(help="names with commas between them, or usual (the default), placebos")
-    ] = None,
+    rows: Annotated[str | None, typer.Option(help="names with commas between, or usual (default), placebos")] = None,
     data: Data = "",
     device: Device = "auto",
     devices: Devices = 1,
@@ -376,7 +374,8 @@ def ablate(
     changes = chosen_weights(weights, study, names, remarks(as_json)) | parse_settings(settings)
     plan = make_plan(study, scale, recipe, seeds, names, data, device, out, changes, track=track, devices=devices)
     if count:
-        return typer.echo(len(plan.runs))
+        typer.echo(len(plan.runs))
+        return
     check_jobs(plan, jobs)
     tell_plan(plan, as_json)
     if not dry_run:
