@@ -20,6 +20,7 @@ __all__ = [
     "Recipe",
     "Data",
     "Device",
+    "Devices",
     "Settings",
     "Code",
     "Track",
@@ -34,7 +35,7 @@ __all__ = [
     "former",
 ]
 
-# %% ../../nbs/95_apps/cli_options.ipynb #5b0b771d
+# %% ../../nbs/95_apps/cli_options.ipynb #4e2ab1d5
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -44,6 +45,7 @@ Data = Annotated[
     typer.Option(help="a synthetic world ('rooms', 'fields'; the default, no download), or a path in any layout read"),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
+Devices = Annotated[int, typer.Option(help="devices that share each run, its batch divided among them")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="name=value, e.g. lr=3e-4 or losses.adversarial=0.1")]
 Code = Annotated[
     Path | None,

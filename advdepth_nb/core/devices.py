@@ -15,6 +15,7 @@ import torch
 
 # %% auto #0
 __all__ = [
+    "PROCESS",
     "SHARED",
     "pick_device",
     "check_precision",
@@ -24,6 +25,7 @@ __all__ = [
     "memory_refused",
     "raise_memory_refused",
     "check_memory",
+    "check_devices",
     "check_disk",
     "check_shared_memory",
 ]
@@ -113,6 +115,25 @@ def check_memory(needed: float, what: str, remedy: str) -> None:
             f"{what} needs at least {in_gigabytes(needed)} of memory, and this machine has {in_gigabytes(has)}; "
             f"{remedy}"
         )
+
+
+# %% ../../nbs/00_core/devices.ipynb #82cbe6bf
+PROCESS = 350e6  # bytes of one that has imported everything
+
+
+def check_devices(
+    count: int,  # that share a run
+    device: str,  # from `pick_device`
+) -> None:
+    """Refuse more devices for one run than there are, or than this machine has memory for their processes."""
+    if count < 1:
+        raise ValueError(f"--devices must be at least 1, not {count}")
+    if device == "mps" and count > 1:
+        raise ValueError(f"--devices {count}: a Mac has one Apple GPU; leave --devices out")
+    if device == "cuda" and count > (there := torch.cuda.device_count()):
+        raise ValueError(f"--devices {count}: torch sees {there} CUDA devices here; give at most {there}")
+    if count > 1:
+        check_memory(count * PROCESS, f"--devices {count}, as many processes,", "give fewer")
 
 
 # %% ../../nbs/00_core/devices.ipynb #5da70dc0

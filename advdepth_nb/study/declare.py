@@ -278,7 +278,7 @@ def _adversarial(own: Mapping[str, OwnRow], recipe: str) -> list[str]:
     return [name for name, row in own.items() if "adversarial" in row.row("smoke", recipe).losses]
 
 
-# %% ../../nbs/85_study/declare.ipynb #9a4b1cd9
+# %% ../../nbs/85_study/declare.ipynb #2f873bfc
 @dataclass(frozen=True, eq=False)
 class Study(experiments.Study):
     """Rows of one's own in the order of their table; the first is what the others are compared with."""
@@ -333,14 +333,17 @@ class Study(experiments.Study):
         recipe: str = "",
         settings: Mapping[str, str] | None = None,  # as --set
         track: str | Sequence[str] = "",  # loggers that follow its runs: csv, tensorboard, package.module:Logger
+        devices: int = 1,  # that share each run, its batch divided among them
     ) -> Plan:
         """Plan it, and try what its rows bring on two made-up images; ValueError for anything that cannot work."""
-        return make_plan(known_as(self), scale, recipe, seeds, rows, data, device, out, settings, track=track)
+        where = {"device": device, "devices": devices, "out": out}
+        return make_plan(known_as(self), scale, recipe, seeds, rows, data, settings=settings, track=track, **where)
 
     def train(self, row: str, seed: int = 0, **planned: Any) -> Path:
         """Train one row here, in this process, without a score: a first look; the folder of the run, for `load`.
 
-        `planned`: scale, data, device, out, recipe, settings, track, as of `plan`. It goes on from its checkpoint.
+        `planned`: scale, data, device, devices, out, recipe, settings, track, as of `plan`. It goes on from its
+        checkpoint.
         """
         plan = self.plan(seeds=[seed], rows=[row], **{"scale": "smoke", "out": "results/first-looks", **planned})
         packed, say = packed_files(plan), LiveText()
@@ -356,6 +359,7 @@ class Study(experiments.Study):
                     run.init_from or "",
                     say=told,
                     track=plan.track,
+                    devices=plan.devices,
                 )
         return plan.runs[-1].folder
 
@@ -365,7 +369,7 @@ class Study(experiments.Study):
         seeds: int | Sequence[int] = 3,
         jobs: int = 1,  # runs at a time
         finished: str = "ask",  # what becomes of finished runs that are not what is planned: ask, redo or keep
-        **planned: Any,  # rows, data, device, out, recipe, settings, track: as of `plan`
+        **planned: Any,  # rows, data, device, devices, out, recipe, settings, track: as of `plan`
     ) -> StudyResult:
         """Run what is left of it, and make its report; run again it goes on where it stopped."""
         return run_study(self.plan(scale, seeds, **planned), jobs, finished)

@@ -27,6 +27,7 @@ __all__ = [
     "check_splits",
     "check_world_size",
     "check_batch_size",
+    "check_shared_batch",
 ]
 
 
@@ -98,7 +99,7 @@ def check_splits(
             system.protocols_for(e, system.dataset(data, "test", e))
 
 
-# %% ../../nbs/85_study/feasible.ipynb #7f3fd067
+# %% ../../nbs/85_study/feasible.ipynb #50cc346b
 PIXEL_OF_BATCH = 128  # bytes: 32 numbers for each pixel of a picture that is trained on
 PIXEL_OF_WORLD = 200  # of a picture while it is rendered
 PIXEL_ON_DISK = 1.5  # of a packed picture, squeezed
@@ -125,3 +126,12 @@ def check_batch_size(e: Experiment) -> None:
     if workers := min(e.workers, os.cpu_count() or 1):
         waiting = 2 * workers * pixels * 4  # two batches for each, of bytes and their depth
         check_shared_memory(waiting, f"{batch} with workers={workers}", "lower workers or batch, or enlarge it")
+
+
+def check_shared_batch(e: Experiment, devices: int) -> None:
+    """ValueError where so many devices cannot share a row's batch evenly."""
+    if e.trained and e.batch % devices:
+        raise ValueError(
+            f"row '{e.row}' has a batch of {e.batch}, which {devices} devices cannot share evenly; "
+            f"--set batch={-(-e.batch // devices) * devices}, or give another --devices"
+        )

@@ -186,7 +186,7 @@ def _code_of_loggers(plan: Plan) -> str:
     return str(code.copied_to(plan.folder.resolve())) if code and own else ""
 
 
-# %% ../../nbs/85_study/schedule.ipynb #bbb745dd
+# %% ../../nbs/85_study/schedule.ipynb #f912b179
 def run_one(
     plan: Plan,
     run: Run,
@@ -207,8 +207,9 @@ def run_one(
     }  # fmt: skip
     if not trained:
         begin = str(run.init_from.resolve()) if run.init_from else ""
-        followed = {"track": plan.track, "code": run.code_file or _code_of_loggers(plan)}
-        execute_notebook("train", run.folder / "train.ipynb", {**common, "init_from": begin, **followed}, kernel)
+        alone = {"init_from": begin, "devices": plan.devices, "track": plan.track}
+        code = run.code_file or _code_of_loggers(plan)
+        execute_notebook("train", run.folder / "train.ipynb", {**common, **alone, "code": code}, kernel)
         for name, why in told_so_far(run.folder / "track")["failed"].items():
             tell(f"the logger {name} failed ({why}); the run went on without it")
         # The weights are saved; the optimisers' state is three times as large. Only now: a kill before goes on from it.
@@ -258,7 +259,7 @@ class RunQueue:
             yield run
 
 
-# %% ../../nbs/85_study/schedule.ipynb #079a3db8
+# %% ../../nbs/85_study/schedule.ipynb #4e7d4b59
 KERNEL = 350e6  # bytes
 
 
@@ -266,6 +267,11 @@ def check_jobs(plan: Plan, jobs: int) -> None:
     """ValueError for a number of runs at a time that there cannot be."""
     if jobs < 1:
         raise ValueError(f"--jobs must be at least 1, not {jobs}")
+    if jobs > 1 and plan.devices > 1:
+        raise ValueError(
+            f"--jobs {jobs} with --devices {plan.devices}: every run would take the same {plan.devices} devices; give "
+            "one of the two"
+        )
     together = min(jobs, len(plan.runs))
     check_memory(together * KERNEL, f"--jobs {jobs}, {together} kernels at a time,", "give fewer --jobs")
 
