@@ -27,13 +27,13 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/30_models/efficientnet_lite.ipynb #3de1aee2
+# %% ../../nbs/30_models/efficientnet_lite.ipynb #5c5a9cfa
 class SamePadConv(nn.Conv2d):
     """A convolution of `ceil(size / stride)` outputs, padded more at the end than at the start where it must be."""
 
     def forward(self, x: Tensor) -> Tensor:
-        needed = [
-            max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        needed = [  # no kernel is smaller than its stride; short, as it is written out where a size is a symbol
+            kernel - stride + -size % stride
             for size, stride, kernel in zip(x.shape[-2:], self.stride, self.kernel_size)
         ]
         (top, left) = (n // 2 for n in needed)
