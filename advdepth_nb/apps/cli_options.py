@@ -25,6 +25,7 @@ __all__ = [
     "Track",
     "Count",
     "Only",
+    "Cluster",
     "Json",
     "parse_settings",
     "parse_number",
@@ -34,7 +35,7 @@ __all__ = [
     "former",
 ]
 
-# %% ../../nbs/95_apps/cli_options.ipynb #5b0b771d
+# %% ../../nbs/95_apps/cli_options.ipynb #b86b1ab1
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -56,6 +57,10 @@ Count = Annotated[bool, typer.Option("--count", help="say how many runs that is,
 Only = Annotated[
     int | None,
     typer.Option(help="make this run alone, from 0: a task of a job array, such as $SLURM_ARRAY_TASK_ID"),
+]
+Cluster = Annotated[
+    str,
+    typer.Option(help="who makes the runs in place of --jobs: local:N, tcp://ADDRESS, tls://ADDRESS or slurm:FILE"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; remarks go to stderr")]
 
