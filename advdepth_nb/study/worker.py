@@ -60,7 +60,7 @@ def mismatch(asked: Mapping[str, Any]) -> str:
     return ""
 
 
-# %% ../../nbs/85_study/worker.ipynb #f97634a2
+# %% ../../nbs/85_study/worker.ipynb #f8f6fcac
 PLACE = "advdepth run"
 
 
@@ -68,7 +68,7 @@ async def admit(asked: Mapping[str, Any], dask_worker: Any) -> tuple[str, str]:
     """Give this worker a place for a run if it fits; returns why not, and what it would make runs with."""
     if why := mismatch(asked):
         return why, ""
-    await dask_worker.set_resources(**{PLACE: 1, asked["token"]: 1})
+    await dask_worker.set_resources(**{PLACE: 1})
     return "", "" if asked["device"] is None else made_now(asked["device"])
 
 
