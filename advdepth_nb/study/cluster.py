@@ -54,7 +54,7 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-# %% ../../nbs/85_study/cluster.ipynb #84683703
+# %% ../../nbs/85_study/cluster.ipynb #16cd7b76
 def _lacking(kind: str) -> list[str]:
     """The packages of the extra that are not installed."""
     needed = ["distributed", "cryptography"] + ["dask_jobqueue"] * (kind == "slurm")
@@ -68,6 +68,8 @@ def local_workers(cluster: str) -> int:
         return 0
     if not count.isdigit() or not int(count):
         raise ValueError(f"--cluster {cluster}: give the number of workers, for example local:2")
+    if int(count) > (cores := os.cpu_count() or 1):
+        raise ValueError(f"--cluster {cluster}: this machine has {cores} cores, so local:{cores} is the most")
     return int(count)
 
 
