@@ -1,6 +1,5 @@
 """Runs on the workers of a Dask cluster: the same bits as here, whatever is killed on the way."""
 
-import _thread
 import importlib.util
 import json
 import os
@@ -177,9 +176,14 @@ def test_an_interrupted_command_and_a_lost_scheduler_leave_what_the_next_command
 
     with Client(address, set_as_default=False) as client:
         client.wait_for_workers(2)
-    at_checkpoint(run, _thread.interrupt_main)
+
+    def stop(text: str) -> None:
+        said.append(text)
+        if "epoch 3/" in text:
+            raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        run_plan(plan, say=said.append, cluster=address)
+        run_plan(plan, say=stop, cluster=address)
     psutil.wait_procs(kernels_of(fit), timeout=30)
     assert not kernels_of(fit) and not kernels_of(misfit) and fit.is_running()
     assert any(line.startswith("worker old has advdepth_nb 0.0.9 (code ") for line in said)

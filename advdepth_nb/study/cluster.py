@@ -54,13 +54,14 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-# %% ../../nbs/85_study/cluster.ipynb #16cd7b76
+# %% ../../nbs/85_study/cluster.ipynb #3f57855f
 def _lacking(kind: str) -> list[str]:
     """The packages of the extra that are not installed."""
     needed = ["distributed", "cryptography"] + ["dask_jobqueue"] * (kind == "slurm")
     return [name for name in needed if find_spec(name) is None]
 
 
+# %% ../../nbs/85_study/cluster.ipynb #ad2ca07a
 def local_workers(cluster: str) -> int:
     """N of local:N; 0 of any other form."""
     kind, _, count = cluster.partition(":")
@@ -73,6 +74,20 @@ def local_workers(cluster: str) -> int:
     return int(count)
 
 
+# %% ../../nbs/85_study/cluster.ipynb #ff80f2bd
+def _check_keys(cluster: str) -> None:
+    import dask.config
+    import distributed  # noqa: F401  # its defaults
+
+    names = ("ca-file", "client.cert", "client.key")
+    if unset := [n for n in names if not dask.config.get(f"distributed.comm.tls.{n}", None)]:
+        raise ValueError(
+            f"--cluster {cluster}: no {', '.join(unset)} below distributed.comm.tls in Dask's configuration; "
+            "name the files there, or in DASK_DISTRIBUTED__COMM__TLS__CA_FILE, ...__CLIENT__CERT and ...__CLIENT__KEY"
+        )
+
+
+# %% ../../nbs/85_study/cluster.ipynb #7d5b0258
 def check_cluster(cluster: str) -> None:
     """ValueError or FileNotFoundError, in one sentence, for a cluster that there cannot be."""
     kind, _, rest = cluster.partition(":")
@@ -89,18 +104,6 @@ def check_cluster(cluster: str) -> None:
     if kind == "slurm":
         slurm_options(rest)
     local_workers(cluster)
-
-
-def _check_keys(cluster: str) -> None:
-    import dask.config
-    import distributed  # noqa: F401  # its defaults
-
-    names = ("ca-file", "client.cert", "client.key")
-    if unset := [n for n in names if not dask.config.get(f"distributed.comm.tls.{n}", None)]:
-        raise ValueError(
-            f"--cluster {cluster}: no {', '.join(unset)} below distributed.comm.tls in Dask's configuration; "
-            "name the files there, or in DASK_DISTRIBUTED__COMM__TLS__CA_FILE, ...__CLIENT__CERT and ...__CLIENT__KEY"
-        )
 
 
 # %% ../../nbs/85_study/cluster.ipynb #8966da48
@@ -192,7 +195,39 @@ def slurm_cluster(path: Path | str, folder: Path) -> Any:
         raise ValueError(f"{path}: SLURMCluster of dask_jobqueue does not take this ({error}); mend it") from error
 
 
-# %% ../../nbs/85_study/cluster.ipynb #acb1bc8d
+# %% ../../nbs/85_study/cluster.ipynb #08966bb5
+def _who_is_there(client: Any, known: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
+    """Name by address of the workers, and who of them has a place for runs: not who has died and come again."""
+    try:  # not client.scheduler_info, which now and then returns what a timer has put there: no worker at all
+        told = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
+    except OSError:
+        return dict(known), set(known)  # the state of the connection tells, soon
+    names = {address: str(facts["name"]) for address, facts in told.items()}
+    return names, {address for address, facts in told.items() if worker.PLACE in facts["resources"]}
+
+
+# %% ../../nbs/85_study/cluster.ipynb #cb274531
+def _executed_at(team: Cluster, address: str, task: tuple[Any, ...]) -> str | None:
+    """Have one worker execute a notebook: what went wrong, "" if nothing did, None if the worker is gone."""
+    given = {"key": f"run-{secrets.token_hex(8)}", "pure": False, "resources": {worker.PLACE: 1}}
+    future = team.client.submit(worker.execute, *task, workers=[address], **given)
+    try:
+        while future.status == "pending" and address in team.names:
+            team.check_scheduler()
+            time.sleep(0.05)
+        if future.status == "finished":
+            return future.result(timeout=30)
+        if future.status == "error" and type(error := future.exception(timeout=30)).__name__ != "KilledWorker":
+            return str(error) or type(error).__name__
+        team.check_scheduler()
+        return None
+    except TimeoutError:  # it is gone, and its answer with it
+        return None
+    finally:
+        future.cancel()
+
+
+# %% ../../nbs/85_study/cluster.ipynb #23d125c8
 LIVES = 4  # workers that a notebook may outlive before its run fails
 
 
@@ -247,7 +282,7 @@ class Cluster:
         """Ask those who have come whether they fit, and say who has gone; ConnectionError without a scheduler."""
         self.check_scheduler()
         self.grow()
-        there, places = self._there()
+        there, places = _who_is_there(self.client, self.names)
         for address in [a for a in self.names if a not in there or (a not in self.unfit and a not in places)]:
             name = self.names.pop(address)
             if self.unfit.pop(address, None) is None:
@@ -261,15 +296,6 @@ class Cluster:
         if lonely and not self.lonely:
             self.say("waiting for a worker; Ctrl-C stops, and the same command goes on from what is done")
         self.lonely, self.looked = lonely, time.monotonic()
-
-    def _there(self) -> tuple[dict[str, str], set[str]]:
-        """Name by address of who is there, and who of them has a place for runs: not who has died and come again."""
-        try:  # not client.scheduler_info, which now and then returns what a timer has put there: no worker at all
-            told = self.client.sync(self.client.scheduler.identity, n_workers=-1)["workers"]
-        except OSError:
-            return dict(self.names), set(self.names)  # the state of the connection tells, soon
-        names = {address: str(known["name"]) for address, known in told.items()}
-        return names, {address for address, known in told.items() if worker.PLACE in known["resources"]}
 
     def _ask(self, new: Mapping[str, str]) -> None:
         answers = self.client.run(worker.admit, self.asked, workers=list(new), on_error="return")
@@ -304,7 +330,8 @@ class Cluster:
         for _ in range(LIVES):
             address = self._free_worker()
             try:
-                why = self._execute_at(address, name, str(out), dict(parameters))
+                task = (self.asked["token"], name, str(out), dict(parameters), self.alone or not self.local)
+                why = _executed_at(self, address, task)
             finally:
                 self.busy.discard(address)
             if why:
@@ -322,27 +349,6 @@ class Cluster:
                     return address
             self.check_scheduler()
             time.sleep(0.05)
-
-    def _execute_at(self, address: str, *work: Any) -> str | None:
-        """What went wrong, "" if nothing did, None if the worker is gone."""
-        future = self.client.submit(
-            worker.execute, self.asked["token"], *work, self.alone or not self.local, key=f"run-{secrets.token_hex(8)}",
-            pure=False, workers=[address], resources={worker.PLACE: 1},
-        )  # fmt: skip
-        try:
-            while future.status == "pending" and address in self.names:
-                self.check_scheduler()
-                time.sleep(0.05)
-            if future.status == "finished":
-                return future.result(timeout=30)
-            if future.status == "error" and type(error := future.exception(timeout=30)).__name__ != "KilledWorker":
-                return str(error) or type(error).__name__
-            self.check_scheduler()
-            return None
-        except TimeoutError:  # it is gone, and its answer with it
-            return None
-        finally:
-            future.cancel()
 
 
 # %% ../../nbs/85_study/cluster.ipynb #734a5376

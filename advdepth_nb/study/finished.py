@@ -66,7 +66,7 @@ def made_with(folder: Path) -> str:
     return f"torch {told['torch']} on {device}" if device and "torch" in told else ""
 
 
-# %% ../../nbs/85_study/finished.ipynb #95318a05
+# %% ../../nbs/85_study/finished.ipynb #3d10429e
 ANSWERS = ("ask", "redo", "keep")
 
 
@@ -75,7 +75,7 @@ def runs_to_do(
     finished: str = "ask",  # what becomes of finished runs that are not what is planned: one of ANSWERS
     made: str | None = None,  # what runs would be made with, "" where nobody knows yet; None: with what is here
 ) -> list[Run]:
-    """The runs of a plan that are not done, in its order; ValueError where something finished would be lost or mixed."""
+    """The runs of a plan that are not done, in its order; ValueError where what is finished would be lost or mixed."""
     if finished not in ANSWERS:
         raise ValueError(f"finished must be one of {', '.join(ANSWERS)}, not {finished!r}")
     changed = {run: told for run in plan.runs if (told := difference(run))}

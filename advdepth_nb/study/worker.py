@@ -72,7 +72,7 @@ async def admit(asked: Mapping[str, Any], dask_worker: Any) -> tuple[str, str]:
     return "", "" if asked["device"] is None else made_now(asked["device"])
 
 
-# %% ../../nbs/85_study/worker.ipynb #54d8920f
+# %% ../../nbs/85_study/worker.ipynb #2dca5e32
 KERNELS = Kernels()
 AT_WORK: dict[str, Kernel] = {}  # the command's token -> the kernel that is at work for it
 
@@ -97,6 +97,7 @@ def execute(token: str, name: str, out: str, parameters: Mapping[str, Any], alon
         AT_WORK.pop(token, None)
 
 
+# %% ../../nbs/85_study/worker.ipynb #6971a3e3
 def release(token: str) -> None:
     """End the kernel that is at work for a command that stops, and those that wait for work."""
     if kernel := AT_WORK.get(token):
