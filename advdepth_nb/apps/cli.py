@@ -320,14 +320,14 @@ def tell_plan(plan: Plan, as_json: bool) -> None:
         write_document(plan_document(plan, power))
 
 
-# %% ../../nbs/95_apps/cli.ipynb #c8c5b32e
+# %% ../../nbs/95_apps/cli.ipynb #de3ded82
 @app.command()
 def ablate(
     study: Annotated[
         str,
         typer.Argument(
-            help="table1, stereo, translate, weights, constraint or stereo_constraint; or a study of your own: a .py, "
-            "an .ipynb, or package.module:study"
+            help="table1, stereo, translate, weights, constraint or stereo_constraint; or your own: a .py, an .ipynb, or "
+            "package.module:study"
         ),
     ],
     scale: Scale = "quick",
@@ -375,8 +375,7 @@ def ablate(
     changes = chosen_weights(weights, study, names, remarks(as_json)) | parse_settings(settings)
     plan = make_plan(study, scale, recipe, seeds, names, data, device, out, changes, track=track)
     if count:
-        typer.echo(len(plan.runs))
-        return
+        return typer.echo(len(plan.runs))
     check_jobs(plan, jobs, cluster)
     tell_plan(plan, as_json)
     if not dry_run:

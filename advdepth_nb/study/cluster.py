@@ -206,6 +206,22 @@ def _who_is_there(client: Any, known: Mapping[str, str]) -> tuple[dict[str, str]
     return names, {address for address, facts in told.items() if worker.PLACE in facts["resources"]}
 
 
+# %% ../../nbs/85_study/cluster.ipynb #586bc026
+def _ask(team: Cluster, new: Mapping[str, str]) -> None:
+    answers = team.client.run(worker.admit, team.asked, workers=list(new), on_error="return")
+    for address, answer in answers.items():
+        if isinstance(answer, OSError):  # it has gone meanwhile
+            continue
+        if isinstance(answer, Exception):
+            answer = f"cannot be asked ({answer}); install advdepth_nb {team.asked['release']} there", ""
+        why, made = answer
+        team.names[address] = new[address]
+        if why:
+            team.unfit[address] = f"worker {new[address]} {why}"
+            team.say(f"{team.unfit[address]}; it gets no run")
+        team.asked["made"] = team.asked["made"] or made
+
+
 # %% ../../nbs/85_study/cluster.ipynb #cb274531
 def _executed_at(team: Cluster, address: str, task: tuple[Any, ...]) -> str | None:
     """Have one worker execute a notebook: what went wrong, "" if nothing did, None if the worker is gone."""
@@ -227,7 +243,7 @@ def _executed_at(team: Cluster, address: str, task: tuple[Any, ...]) -> str | No
         future.cancel()
 
 
-# %% ../../nbs/85_study/cluster.ipynb #23d125c8
+# %% ../../nbs/85_study/cluster.ipynb #d966b224
 LIVES = 4  # workers that a notebook may outlive before its run fails
 
 
@@ -258,11 +274,6 @@ class Cluster:
         self.alone, self.looked, self.lonely = False, 0.0, False
 
     @property
-    def made(self) -> str:
-        """What runs are made with, as the first worker said."""
-        return self.asked["made"]
-
-    @property
     def jobs(self) -> int:
         """Runs at a time: as many as there are workers that fit, now."""
         if time.monotonic() - self.looked > 1:
@@ -289,27 +300,13 @@ class Cluster:
                 self.say(f"worker {name} is gone; a run that it was at goes on elsewhere, from its last whole epoch")
         new = [a for a in there if a not in self.names]
         while new:  # one by one, until one has said what runs are made with
-            some = len(new) if self.made or self.asked["device"] is None else 1
-            self._ask({a: there[a] for a in new[:some]})
+            some = len(new) if self.asked["made"] or self.asked["device"] is None else 1
+            _ask(self, {a: there[a] for a in new[:some]})
             new = new[some:]
         lonely = len(self.names) == len(self.unfit)
         if lonely and not self.lonely:
             self.say("waiting for a worker; Ctrl-C stops, and the same command goes on from what is done")
         self.lonely, self.looked = lonely, time.monotonic()
-
-    def _ask(self, new: Mapping[str, str]) -> None:
-        answers = self.client.run(worker.admit, self.asked, workers=list(new), on_error="return")
-        for address, answer in answers.items():
-            if isinstance(answer, OSError):  # it has gone meanwhile
-                continue
-            if isinstance(answer, Exception):
-                answer = f"cannot be asked ({answer}); install advdepth_nb {self.asked['release']} there", ""
-            why, made = answer
-            self.names[address] = new[address]
-            if why:
-                self.unfit[address] = f"worker {new[address]} {why}"
-                self.say(f"{self.unfit[address]}; it gets no run")
-            self.asked["made"] = self.made or made
 
     def check_scheduler(self) -> None:
         """ConnectionError, with what to do, where the connection to the scheduler is lost."""
@@ -361,7 +358,7 @@ def _check_seen(out: Path, patience: float = 60.0) -> None:
         time.sleep(0.5)
 
 
-# %% ../../nbs/85_study/cluster.ipynb #7de80062
+# %% ../../nbs/85_study/cluster.ipynb #d813b9fb
 def _started(cluster: str, folder: Path, device: str, cores: int, stack: ExitStack) -> tuple[Any, Callable[[], Any]]:
     """A client of the cluster, and what asks for jobs in place of those that have ended."""
     from distributed import Client
@@ -391,6 +388,14 @@ def _started(cluster: str, folder: Path, device: str, cores: int, stack: ExitSta
     return client, lambda: begun.scale(count)
 
 
+# %% ../../nbs/85_study/cluster.ipynb #1f8f5539
+def _stop(team: Cluster) -> None:
+    """Leave no kernel at work for this command, if workers can still be told."""
+    if team.client.status == "running":
+        team.client.run(worker.release, team.asked["token"], on_error="ignore")
+
+
+# %% ../../nbs/85_study/cluster.ipynb #27c23586
 @contextmanager
 def open_cluster(
     cluster: str,  # one of FORMS
@@ -422,9 +427,3 @@ def open_cluster(
                 raise ValueError(next(iter(team.unfit.values())))
             time.sleep(0.2)
         yield team
-
-
-def _stop(team: Cluster) -> None:
-    """Leave no kernel at work for this command, if workers can still be told."""
-    if team.client.status == "running":
-        team.client.run(worker.release, team.asked["token"], on_error="ignore")

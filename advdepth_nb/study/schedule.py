@@ -266,7 +266,7 @@ def _run_in_a_kernel(
         run_one(plan, run, packed, kernels.threads, say, kernel)
 
 
-# %% ../../nbs/85_study/schedule.ipynb #095f988f
+# %% ../../nbs/85_study/schedule.ipynb #199e8a2d
 def packed_files(plan: Plan, say: Callable[[str], None] = print) -> dict[str, Path]:
     """The packed file of each task of a plan ("" where a system has one), rendered or packed first if need be."""
     by_task = {r.experiment.task: r.experiment for r in plan.runs}
@@ -294,7 +294,7 @@ def _run_plan(
         SYSTEMS[e.system].protocols_for(e, SYSTEMS[e.system].dataset(packed[task], "test", e))
     with _kernels(plan, jobs, cluster, packed, say) as kernels:
         if isinstance(kernels, Cluster) and elsewhere:
-            waiting = runs_to_do(plan, finished, kernels.made)
+            waiting = runs_to_do(plan, finished, kernels.asked["made"])
         return _run_all(plan, waiting, packed, kernels, say)
 
 
