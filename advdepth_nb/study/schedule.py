@@ -228,7 +228,7 @@ def check_jobs(plan: Plan, jobs: int, cluster: str = "") -> None:
     check_memory(together * KERNEL, f"{asked}, {together} kernels at a time,", "give fewer")
 
 
-# %% ../../nbs/85_study/schedule.ipynb #86dca2a3
+# %% ../../nbs/85_study/schedule.ipynb #239bb13e
 def _run_all(
     plan: Plan,
     waiting: Sequence[Run],
@@ -249,6 +249,8 @@ def _run_all(
                 work = (plan, run, packed[run.experiment.task], say, kernels)
                 queue.running[run] = pool.submit(_run_in_a_kernel, *work)
             wait(queue.running.values(), timeout=0.25, return_when=FIRST_COMPLETED)
+            if isinstance(kernels, Cluster):
+                kernels.check_scheduler()  # without one no run has failed by itself
             for run in queue.ended():
                 told = f"failed: {queue.failed[run]}" if run in queue.failed else "done"
                 progress.tell(run, told, queue.todo, queue.running)
