@@ -25,6 +25,7 @@ __all__ = [
     "Track",
     "Count",
     "Only",
+    "StudyOrFile",
     "Cluster",
     "Json",
     "parse_settings",
@@ -35,7 +36,7 @@ __all__ = [
     "former",
 ]
 
-# %% ../../nbs/95_apps/cli_options.ipynb #b86b1ab1
+# %% ../../nbs/95_apps/cli_options.ipynb #ed5aa236
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -57,6 +58,13 @@ Count = Annotated[bool, typer.Option("--count", help="say how many runs that is,
 Only = Annotated[
     int | None,
     typer.Option(help="make this run alone, from 0: a task of a job array, such as $SLURM_ARRAY_TASK_ID"),
+]
+StudyOrFile = Annotated[
+    str,
+    typer.Argument(
+        help="table1, stereo, translate, weights, constraint or stereo_constraint; or a study of your own: a .py, an "
+        ".ipynb, or package.module:study"
+    ),
 ]
 Cluster = Annotated[
     str,

@@ -243,7 +243,7 @@ def _executed_at(team: Cluster, address: str, task: tuple[Any, ...]) -> str | No
         future.cancel()
 
 
-# %% ../../nbs/85_study/cluster.ipynb #d966b224
+# %% ../../nbs/85_study/cluster.ipynb #6b076263
 LIVES = 4  # workers that a notebook may outlive before its run fails
 
 
@@ -312,8 +312,8 @@ class Cluster:
         """ConnectionError, with what to do, where the connection to the scheduler is lost."""
         if self.client.status != "running":
             raise ConnectionError(
-                "the scheduler of the cluster is gone; start it again, or leave --cluster out: the same command goes on "
-                "from what is done"
+                "the scheduler of the cluster is gone; start it again, or leave --cluster out: "
+                "the same command goes on from what is done"
             )
 
     @contextmanager
