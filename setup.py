@@ -22,7 +22,12 @@ setup(
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
     extras_require={
-        "dev": [word for part in ("dev", "docs", "demo", "track") for word in settings[f"{part}_requirements"].split()],
+        "dev": [
+            word
+            for part in ("dev", "cluster", "docs", "demo", "track")
+            for word in settings[f"{part}_requirements"].split()
+        ],
+        "cluster": settings["cluster_requirements"].split(),
         "demo": settings["demo_requirements"].split(),
         "docs": settings["docs_requirements"].split(),
         "export": settings["export_requirements"].split(),

@@ -22,7 +22,7 @@ FIRST = (
 SLOW_FILES = {
     "test_study", "test_study_failures", "test_systems", "test_training", "test_precision", "test_fourth_system",
     "test_datasets", "test_stereo_data", "test_image_pairs", "test_encoders", "test_cli", "test_mutate", "test_export",
-    "test_own_study", "test_demo", "test_tracking", "test_lab", "test_docs", "test_parallel",
+    "test_own_study", "test_demo", "test_tracking", "test_lab", "test_docs", "test_parallel", "test_cluster",
 }  # fmt: skip
 FAST_NOTEBOOKS = ("00_core/", "40_losses/", "50_metrics/", "70_stats/")
 

@@ -26,6 +26,8 @@ __all__ = [
     "Track",
     "Count",
     "Only",
+    "StudyOrFile",
+    "Cluster",
     "Json",
     "parse_settings",
     "parse_number",
@@ -35,7 +37,7 @@ __all__ = [
     "former",
 ]
 
-# %% ../../nbs/95_apps/cli_options.ipynb #4e2ab1d5
+# %% ../../nbs/95_apps/cli_options.ipynb #fa18c900
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -58,6 +60,17 @@ Count = Annotated[bool, typer.Option("--count", help="say how many runs that is,
 Only = Annotated[
     int | None,
     typer.Option(help="make this run alone, from 0: a task of a job array, such as $SLURM_ARRAY_TASK_ID"),
+]
+StudyOrFile = Annotated[
+    str,
+    typer.Argument(
+        help="table1, stereo, translate, weights, constraint or stereo_constraint; or a study of your own: a .py, an "
+        ".ipynb, or package.module:study"
+    ),
+]
+Cluster = Annotated[
+    str,
+    typer.Option(help="who makes the runs in place of --jobs: local:N, tcp://ADDRESS, tls://ADDRESS or slurm:FILE"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; remarks go to stderr")]
 

@@ -278,7 +278,7 @@ def _adversarial(own: Mapping[str, OwnRow], recipe: str) -> list[str]:
     return [name for name, row in own.items() if "adversarial" in row.row("smoke", recipe).losses]
 
 
-# %% ../../nbs/85_study/declare.ipynb #2f873bfc
+# %% ../../nbs/85_study/declare.ipynb #da2292a0
 @dataclass(frozen=True, eq=False)
 class Study(experiments.Study):
     """Rows of one's own in the order of their table; the first is what the others are compared with."""
@@ -368,11 +368,12 @@ class Study(experiments.Study):
         scale: str = "quick",
         seeds: int | Sequence[int] = 3,
         jobs: int = 1,  # runs at a time
+        cluster: str = "",  # who makes them in place of `jobs`: local:N, tcp://ADDRESS, tls://ADDRESS or slurm:FILE
         finished: str = "ask",  # what becomes of finished runs that are not what is planned: ask, redo or keep
         **planned: Any,  # rows, data, device, devices, out, recipe, settings, track: as of `plan`
     ) -> StudyResult:
         """Run what is left of it, and make its report; run again it goes on where it stopped."""
-        return run_study(self.plan(scale, seeds, **planned), jobs, finished)
+        return run_study(self.plan(scale, seeds, **planned), jobs, finished, cluster=cluster)
 
 
 def _tell(say: Callable[[str], None], place: str, part: float, text: str) -> None:
@@ -476,14 +477,14 @@ class StudyResult:
         return page + "".join(f'<img style="max-width: 100%" src="data:image/png;base64,{text}">' for text in coded)
 
 
-# %% ../../nbs/85_study/declare.ipynb #eae0540c
+# %% ../../nbs/85_study/declare.ipynb #47cf6d35
 def run_study(
-    plan: Plan, jobs: int = 1, finished: str = "ask", say: Callable[[str], None] | None = None
+    plan: Plan, jobs: int = 1, finished: str = "ask", say: Callable[[str], None] | None = None, cluster: str = ""
 ) -> StudyResult:
     """Run what is left of a plan and make the report of its study; what failed is named in the result."""
-    check_jobs(plan, jobs)
+    check_jobs(plan, jobs, cluster)
     say = say or LiveText()
-    failed = run_plan(plan, jobs, say, finished)
+    failed = run_plan(plan, jobs, say, finished, cluster)
     if not any(run.state == "done" for run in plan.runs):
         told = "; ".join(f"{run.row} seed {run.seed}: {why}" for run, why in failed.items())
         raise ValueError(f"{plan.folder}: no run is complete ({told}); see its *.failed.ipynb, and run it again")
