@@ -138,7 +138,7 @@ def _code_of_loggers(plan: Plan) -> str:
     return str(code.copied_to(plan.folder.resolve())) if code and own else ""
 
 
-# %% ../../nbs/85_study/schedule.ipynb #8acbb57a
+# %% ../../nbs/85_study/schedule.ipynb #9864bb20
 def run_one(
     plan: Plan,
     run: Run,
@@ -164,8 +164,8 @@ def run_one(
         execute_notebook("train", run.folder / "train.ipynb", {**common, **alone, "code": code}, kernel)
         for name, why in told_so_far(run.folder / "track")["failed"].items():
             tell(f"the logger {name} failed ({why}); the run went on without it")
-        # The weights are saved; the optimisers' state is three times as large. Only now: a kill before goes on from it.
-        (run.folder / "checkpoint.pt").unlink(missing_ok=True)
+    # The weights are saved; the optimisers' state is three times as large. Only now: a kill before goes on from it.
+    (run.folder / "checkpoint.pt").unlink(missing_ok=True)
     scoring_progress(run.folder)(0, "scoring")  # the kernel takes seconds to start
     execute_notebook("evaluate", run.folder / "evaluate.ipynb", common, kernel)
 
