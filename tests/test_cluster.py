@@ -100,7 +100,8 @@ def test_two_workers_make_the_same_bits_even_if_one_is_killed(undisturbed, tmp_p
 
     watcher = at_checkpoint(run, kill)
     assert run_plan(plan, say=said.append, cluster="local:2") == {}
-    watcher.join()
+    watcher.join(120)
+    assert not watcher.is_alive()
     assert sum("is gone; a run that it was at goes on elsewhere" in line for line in said) == 2
     assert 0 < epochs[0] == min(epochs) < max(epochs)  # no epoch that was done was made again
     assert differences(undisturbed, plan.folder / "runs") == []
@@ -133,8 +134,9 @@ def started(tmp_path):
 
 def address_of(folder: Path) -> str:
     """Where a scheduler listens, once it does."""
-    path = folder / "scheduler.json"
+    path, begun = folder / "scheduler.json", time.monotonic()
     while not path.exists() or not path.read_text().endswith("}"):
+        assert time.monotonic() - begun < 120, "the scheduler did not start"
         time.sleep(0.1)
     return json.loads(path.read_text())["address"]
 
