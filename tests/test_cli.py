@@ -307,7 +307,7 @@ def test_a_row_is_trained_from_the_start_it_declares(monkeypatch, capsys, tmp_pa
     counter = next(name for name in first if name.endswith("num_batches_tracked"))
     assert second[counter] > first[counter] > 0  # it went on where the first had ended
     begun = []
-    monkeypatch.setattr(study, "train_planned", lambda *words, say, track: begun.append(words[-1]) or {})
+    monkeypatch.setattr(study, "train_planned", lambda *words, say, **how: begun.append(words[-1]) or {})
     words[-1], start = "other", ["--init-from", "trained/pretrain", "--set", "init_from=pretrain"]
     code, told, error = run(monkeypatch, capsys, *words, *start)
     assert code == 0 and "trained first" not in told and begun == [Path("trained/pretrain")], error
