@@ -81,16 +81,21 @@ def decode_sintel(pixels: np.ndarray) -> np.ndarray:
     return pixels.astype(np.float32) @ np.array([4, 2**-6, 2**-14], np.float32)
 
 
-# %% ../../nbs/20_data/disparities.ipynb #274cc9fb
+# %% ../../nbs/20_data/disparities.ipynb #685f22c5
+def _first_bytes(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(count)
+
+
 def read_pfm(path: Path) -> np.ndarray:
     """The values of a PFM of one channel, `(H,W)` float32, top row first."""
-    if path.is_file() and re.match(rb"PF\s", path.read_bytes()[:3]):
+    if path.is_file() and re.match(rb"PF\s", _first_bytes(path, 3)):
         raise ValueError(f"{path} is a color PFM (PF), but a disparity has one channel (Pf); is it the right file?")
     picture = open_picture(path)
     if picture.mode != "F":
         raise ValueError(f"{path} does not begin like a PFM (Pf, width height, scale); copy it again")
     values = np.array(picture)
-    header = path.read_bytes()[: path.stat().st_size - values.nbytes]
+    header = _first_bytes(path, path.stat().st_size - values.nbytes)
     if not re.fullmatch(rb"Pf\s+\d+\s+\d+\s+\S+\s", header):
         raise ValueError(
             f"{path} is damaged: {len(values)}x{len(values.T)} floats and a header of three lines do not fill it "
