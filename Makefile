@@ -40,7 +40,7 @@ test-fast: .venv/installed-dev
 fuzz: .venv/installed-dev
 	$(BIN)/python tests/fuzz.py --count 1000 --seed $(FUZZ_SEED)
 
-# What only a GPU can tell, in half an hour or so: steps of every row, speed and memory, loader, rendering, an ablation.
+# What only a GPU can tell: steps of every row, speed and memory, loader, rendering, a short ablation.
 gpu: .venv/installed
 	$(BIN)/python benchmarks/gpu.py -o benchmarks/
 

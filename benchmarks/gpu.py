@@ -3,7 +3,7 @@
 python benchmarks/gpu.py -o benchmarks/                     a CSV with the device in its name
 python benchmarks/gpu.py --device cpu --encoders resnet18 --parts steps,speed --rows adv,full --repeats 1    a rehearsal
 
-Parts, each a few minutes: `steps` takes one step of every trained row in every precision, and compares its loss in
+Parts: `steps` takes one step of every trained row in every precision, and compares its loss in
 float32 with the CPU's; `speed` gives images/s and peak memory of scale `paper` for each encoder in float32, TF32, bf16
 and compiled, and of stereo and pix2pix at full size; `loader` says what part of an epoch waits for data; `rendering`
 counts rooms and fields a second on the device and on the CPU; `ablation` trains two rows at scale `quick`.
@@ -74,12 +74,16 @@ def step_of(run: Training) -> Callable[[], None]:
     return partial(run.one_step, raw, generator)
 
 
+def in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 def tried(call: Callable[..., Any], *arguments: Any) -> tuple[Any, str]:
     """What a call gives, or None, and the first line of what it raises, or "" ."""
     try:
         return call(*arguments), ""
     except Exception as error:  # whatever a driver, a kernel or a lack of memory raises is a line of the table
-        return None, f"{type(error).__name__}: {error}".splitlines()[0]
+        return None, in_a_line(error)
 
 
 def loss_of_a_step(e: Experiment, device: str, precision: str) -> float:
@@ -206,7 +210,7 @@ def until_it_fails(part: Found) -> Found:
     try:
         yield from part
     except Exception as error:
-        yield {"what": "the part stopped", "error": f"{type(error).__name__}: {error}".splitlines()[0]}
+        yield {"what": "the part stopped", "error": in_a_line(error)}
 
 
 PARTS = {part.__name__: part for part in (steps, speed, loader, rendering, ablation)}
