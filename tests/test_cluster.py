@@ -86,7 +86,7 @@ def epoch_of(run: Path) -> int:
     return int(told[1]) if told else 0
 
 
-def test_two_workers_make_the_same_bits_even_if_one_is_killed(undisturbed, tmp_path):
+def test_two_workers_make_the_same_bits_even_if_both_are_killed(undisturbed, tmp_path):
     plan, said, epochs = planned(tmp_path, "baseline", "adv"), [], []
     run = plan.runs[1].folder
 
