@@ -146,7 +146,7 @@ def edge_strength(
     return (gx * gx + gy * gy).sqrt()
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #ef103dbc
+# %% ../../nbs/50_metrics/boundaries.ipynb #7ee3c0db
 HU_THRESHOLDS = (0.25, 0.5, 1.0)  # metres; 8 times the slope per pixel
 
 
@@ -157,11 +157,13 @@ def hu_edges(
     group: Tensor,  # (B,1,H,W) whole numbers below `groups`
     groups: int = 1,
     thresholds: Sequence[float] = HU_THRESHOLDS,
+    padded: bool = False,  # the border counts, as in the published code
 ) -> Tensor:
     """Hits, predicted and true edges of each image and group at each threshold, `(3,B,groups,K)`."""
     ours, true = edge_strength(pred), edge_strength(target)
     limits = ours.new_tensor(thresholds)
-    chosen = whole_inside(mask) & (torch.maximum(ours, true) > limits.min())
+    judged = whole_inside(F.pad(mask, (1, 1, 1, 1), value=True))[..., 1:-1, 1:-1] if padded else whole_inside(mask)
+    chosen = judged & (torch.maximum(ours, true) > limits.min())
     ours, true = ours[chosen][:, None] > limits, true[chosen][:, None] > limits
     counts = count_edges(cell_of(group, groups)[chosen], len(pred) * groups, ours, true)
     return counts.view(3, len(pred), groups, len(limits))
@@ -572,7 +574,7 @@ def edge_scores(
     return scores
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #5696554b
+# %% ../../nbs/50_metrics/boundaries.ipynb #d4e2aa8a
 def boundary_scores(
     pred: Tensor,  # (B,1,H,W) metres
     target: Tensor,  # (B,1,H,W) metres, > 0 where valid
@@ -582,6 +584,7 @@ def boundary_scores(
     normals: Tensor | None = None,  # (B,3,H,W) exact normals; None: those of the true depth
     planes: Tensor | None = None,  # (B,1,H,W) which plane a pixel belongs to, 0 = none; None: found in the true depth
     true_edges: Tensor | None = None,  # (B,1,H,W) bool, for dbe; None: `canny` of the true depth
+    padded_edges: bool = False,  # Sobel edges of the zero-padded border count
 ) -> dict[str, Tensor]:
     """BOUNDARY_METRICS, also by distance and kind, and `n_valid` of each image, `(B,)`.
 
@@ -597,7 +600,8 @@ def boundary_scores(
         raise ValueError(f"maps of {pred.shape[-2]}x{pred.shape[-1]} have no boundaries to judge; 5x5 is the least")
     bands = torch.bucketize(target, target.new_tensor(BANDS))
     group, groups = (bands, 3) if kinds is None else (bands + 3 * kinds, 9)
-    scores = edge_scores(hu_edges(pred, target, mask, group, groups), ratio_edges(pred, target, mask, group, groups))
+    sobel_edges = hu_edges(pred, target, mask, group, groups, padded=padded_edges)
+    scores = edge_scores(sobel_edges, ratio_edges(pred, target, mask, group, groups))
     true_edges = canny(target, mask) if true_edges is None else true_edges & mask
     scores["dbe_acc"], scores["dbe_comp"] = boundary_error(canny(pred, mask), true_edges)
     planes = planar_regions(target, mask) if planes is None else planes
@@ -640,7 +644,7 @@ def own_resolution_f1(
     return over_thresholds(precision_recall_f1(counts)[2][:, 0])
 
 
-# %% ../../nbs/50_metrics/boundaries.ipynb #a9598b21
+# %% ../../nbs/50_metrics/boundaries.ipynb #70a580cd
 def score_boundaries(
     pred: Tensor,  # (B,1,h,w) metres, at the network's resolution
     depth: Tensor,  # (B,1,H,W) metres, at the source's resolution; 0 = unknown
@@ -658,4 +662,5 @@ def score_boundaries(
     top, bottom, left, right = protocol.box
     camera = camera.resized(*protocol.frame).cropped(top, left, bottom - top, right - left)
     kinds = edge_kinds(torch.where(valid, depth, 1.0), valid, camera) if exact else None
-    return boundary_scores(pred, depth, valid, camera, kinds) | {"si_f1@own": own}
+    scores = boundary_scores(pred, depth, valid, camera, kinds, padded_edges=protocol.padded_edges)
+    return scores | {"si_f1@own": own}

@@ -52,7 +52,7 @@ def same_shape(size: Sequence[int], other: Sequence[int]) -> bool:
     return abs(size[0] * other[1] / (size[1] * other[0]) - 1) <= 0.02
 
 
-# %% ../../nbs/50_metrics/protocols.ipynb #9185031a
+# %% ../../nbs/50_metrics/protocols.ipynb #002e6dde
 @dataclass(frozen=True)
 class Protocol:
     """How a prediction is compared with the truth; every figure of error names one."""
@@ -70,6 +70,7 @@ class Protocol:
     alignment: str = "none"  # one of ALIGNMENTS, before predictions are clamped
     eight_bit: bool = False  # the truth is rounded to 8 bits of 10 m
     divisor: str = "truth"  # one of DIVISORS, of `abs_rel`
+    padded_edges: bool = False  # Sobel edges are counted on the border, too, where depth meets a padding of zeros
     source: str = ""  # who does it so
 
     def __post_init__(self) -> None:
@@ -119,6 +120,7 @@ class Protocol:
             "pooling": self.pooling,
             "delta": "<" if self.strict else "<=",
             "AbsRel over": self.divisor,
+            "edges": "with the padded border" if self.padded_edges else "inside",
         }
 
     def describe(self) -> str:
@@ -133,7 +135,8 @@ class Protocol:
             f"{'no cap' if self.max_depth is None else f'cap {self.max_depth:g} m'}, "
             f"{POOLINGS[self.pooling]}, {ALIGNMENTS[self.alignment]}, "
             f"predictions clamped to >= {low:g}{'' if high is None else f' and <= {high:g}'} m, "
-            f"delta with {cells['delta']}{'' if self.divisor == 'truth' else ', AbsRel divided by the prediction'}."
+            f"delta with {cells['delta']}{'' if self.divisor == 'truth' else ', AbsRel divided by the prediction'}"
+            f"{', edges of the zero-padded border counted' if self.padded_edges else ''}."
         )
 
 
@@ -145,13 +148,13 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
 }
 
-# %% ../../nbs/50_metrics/protocols.ipynb #a614be6c
+# %% ../../nbs/50_metrics/protocols.ipynb #0a42f44d
 _HU = replace(PROTOCOLS["hu"], view="full")
 _BTS = PROTOCOLS["eigen"]
 PUBLISHED: dict[str, Protocol] = {
     p.name: p
     for p in (
-        replace(_HU, name="hu2019", source="Hu et al. 2019, test.py and util.py"),
+        replace(_HU, name="hu2019", padded_edges=True, source="Hu et al. 2019, test.py and util.py"),
         replace(
             _HU, name="ma2018", strict=True, pooling="per_image",
             source="Ma and Karaman 2018, sparse-to-dense.pytorch, metrics.py",

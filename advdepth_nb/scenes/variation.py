@@ -21,10 +21,15 @@ from .materials import Material, hsv_color
 __all__ = [
     "HAND_HELD",
     "COATS",
+    "DARK",
+    "LIGHT",
+    "MEAN",
+    "PATTERNS",
     "is_varied",
     "Stance",
     "draw_stance",
     "repaint",
+    "papered",
     "relight",
     "Photograph",
     "draw_photograph",
@@ -82,6 +87,25 @@ def repaint(materials: Sequence[Material], rng: np.random.Generator) -> list[Mat
     """The materials of a room, some of them in other colors and textures; what glows stays as it is."""
     share = rng.random()
     return [_repainted(m, rng) if m.glow == 0 and rng.random() < share else m for m in materials]
+
+
+# %% ../../nbs/10_scenes/variation.ipynb #89d99883
+DARK, LIGHT = (0.03, 0.05, 0.12), (0.8, 0.76, 0.66)  # linear RGB
+MEAN = tuple((a + b) / 2 for a, b in zip(DARK, LIGHT))
+PATTERNS = {
+    "plain": Material("wall", MEAN, MEAN),
+    "stripes": Material("wall", DARK, LIGHT, 0.3),  # 30 cm wide
+    "checks": Material("tiles", DARK, LIGHT, 0.4),
+}
+
+
+def papered(
+    materials: Sequence[Material],  # of floor, four walls, ceiling, then of the furniture
+    pattern: str,  # a name in PATTERNS
+) -> list[Material]:
+    """The materials of a room with one paper on its four walls; KeyError for an unknown one."""
+    floor, *others = materials
+    return [floor, *[PATTERNS[pattern]] * 4, *others[4:]]
 
 
 # %% ../../nbs/10_scenes/variation.ipynb #de4d4edb
