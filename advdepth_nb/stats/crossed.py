@@ -43,6 +43,7 @@ __all__ = [
     "holm",
     "errors_needed",
     "evidence",
+    "planned_contrasts",
     "power_analysis",
     "in_words",
 ]
@@ -559,7 +560,32 @@ def _comparisons(
     return rows, metrics
 
 
-# %% ../../nbs/70_stats/crossed.ipynb #ed545cd7
+# %% ../../nbs/70_stats/crossed.ipynb #5e04374e
+def _judge(
+    table: pd.DataFrame,  # lines of `_measure`, each with its row; gets p after Holm, verdict and rule
+    references: Sequence[str],  # of each line
+    families: pd.Series | pd.Index,  # of each line: Holm is over those that have one in common
+    compared: int,  # lines in a family
+    margin: float,
+    alpha: float,
+    invalid: Mapping[str, str],
+) -> None:
+    """Put verdict and rule of each line into the table, but for what placebos say."""
+    told = lambda row, beside: (  # noqa: E731
+        f"the reference {beside} is invalid: {invalid[beside]}" if beside in invalid else invalid.get(row, "")
+    )
+    why = pd.Series([told(row, beside) for row, beside in zip(table["row"], references)], table.index, dtype=object)
+    unfair = why != ""
+    for p in ("p", "p_equivalence"):
+        groups = table[p].mask(unfair).groupby(families)
+        table[f"{p}_holm"] = groups.transform(lambda p: holm(p.to_numpy(float)))
+    told_holm = f" after Holm over {compared} comparisons" if compared > 1 else ""
+    lines = table.to_dict("records")
+    table["verdict"], table["rule"] = zip(*(_verdict(line, alpha, margin, told_holm) for line in lines))
+    table.loc[unfair, "verdict"], table.loc[unfair, "rule"] = "invalid", why[unfair]
+
+
+# %% ../../nbs/70_stats/crossed.ipynb #9b03d92f
 def evidence(
     images: pd.DataFrame,  # records with the columns COLUMNS
     reference: str,  # the row that all others are compared with
@@ -601,19 +627,41 @@ def evidence(
     fixed = margin, 1 - alpha, compared, resamples, random_state
     lines = [{"row": r, "metric": m, **_measure(pair_of(r, reference, m), *fixed)} for m in metrics for r in rows]
     table = pd.DataFrame(lines).reindex(columns=COLUMNS_OF_EVIDENCE).assign(level=1 - alpha)
-    unfair = table["row"].isin([*invalid, *(rows if reference in invalid else [])])
-    for p in ("p", "p_equivalence"):
-        groups = table[p].mask(unfair).groupby(table["metric"] if family == "metric" else 0 * table.index)
-        table[f"{p}_holm"] = groups.transform(lambda p: holm(p.to_numpy(float)))
-    told = f" after Holm over {compared} comparisons" if compared > 1 else ""
-    lines = table.to_dict("records")
-    table["verdict"], table["rule"] = zip(*(_verdict(line, alpha, margin, told) for line in lines))
+    families = table["metric"] if family == "metric" else 0 * table.index
+    _judge(table, [reference] * len(table), families, compared, margin, alpha, invalid)
     if placebo:
         _ask_placebos(table, placebo, invalid, alpha, family, pair_of)
-    reasons = table["row"].map(invalid)
-    if reference in invalid:
-        reasons = f"the reference {reference} is invalid: " + pd.Series(invalid[reference], table.index)
-    table.loc[unfair, "verdict"], table.loc[unfair, "rule"] = "invalid", reasons[unfair]
+    return table
+
+
+# %% ../../nbs/70_stats/crossed.ipynb #f6986b44
+def planned_contrasts(
+    images: pd.DataFrame,  # records with the columns COLUMNS
+    comparisons: Sequence[tuple[str, str]],  # a row and its reference, each pair once
+    metric: str,
+    protocol: str | None = None,  # needed if the records hold several
+    *,
+    margin: float = 0.01,  # of equivalence, as a fraction of each reference's value
+    alpha: float = 0.05,
+    pooling: str = "pooled",  # of "rmse"; or "per_image"
+    invalid: Mapping[str, str] | None = None,  # row -> why its run was not a fair one
+    better: str = "",  # "lower" or "higher", of a metric that is not registered
+    resamples: int = 2000,  # of the bootstrap
+    random_state: int = 0,
+) -> pd.DataFrame:
+    """One line per comparison: `reference`, and the columns of `evidence`, after Holm over these comparisons."""
+    pairs = [(row, reference) for row, reference in comparisons]
+    if not pairs or len(set(pairs)) < len(pairs) or any(row == reference for row, reference in pairs):
+        raise ValueError(f"comparisons must be pairs of different rows, each pair once, not {pairs}")
+    scores, fixed = tabulate(images, protocol), (margin, 1 - alpha, len(pairs), resamples, random_state)
+    for name in (*(name for pair in pairs for name in pair), *(invalid or {})):
+        scores.row(name)
+    found = [_measure(paired(scores, *pair, metric, pooling, better), *fixed) for pair in pairs]
+    table = pd.DataFrame(found).reindex(columns=COLUMNS_OF_EVIDENCE)
+    table = table.assign(row=[row for row, _ in pairs], metric=metric, level=1 - alpha)
+    references = [reference for _, reference in pairs]
+    _judge(table, references, 0 * table.index, len(pairs), margin, alpha, dict(invalid or {}))
+    table.insert(1, "reference", references)
     return table
 
 
