@@ -24,12 +24,14 @@ __all__ = [
     "Settings",
     "Code",
     "Track",
+    "Seeds",
     "Count",
     "Only",
     "StudyOrFile",
     "Cluster",
     "Json",
     "parse_settings",
+    "parse_seeds",
     "parse_number",
     "remarks",
     "plain",
@@ -37,7 +39,7 @@ __all__ = [
     "former",
 ]
 
-# %% ../../nbs/95_apps/cli_options.ipynb #fa18c900
+# %% ../../nbs/95_apps/cli_options.ipynb #15121046
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -56,6 +58,7 @@ Code = Annotated[
 Track = Annotated[
     str, typer.Option(help="who follows the runs: csv, tensorboard, package.module:Logger, with commas; default: none")
 ]
+Seeds = Annotated[str, typer.Option(help="runs of each row: how many (3: seeds 0, 1, 2), or which (3-12; 0,4,7)")]
 Count = Annotated[bool, typer.Option("--count", help="say how many runs that is, for a job array, and stop")]
 Only = Annotated[
     int | None,
@@ -82,6 +85,24 @@ def parse_settings(settings: list[str] | None) -> dict[str, str]:
         if "=" not in text:
             raise ValueError(f"--set {text} is not name=value, for example --set lr=3e-4")
     return dict(text.split("=", 1) for text in settings or [])
+
+
+# %% ../../nbs/95_apps/cli_options.ipynb #a58d6510
+def parse_seeds(text: str) -> int | list[int]:
+    """`"3"`: how many; `"3-12"` or `"0,4,7-9"`: which. ValueError for anything else."""
+    if text.strip().isdecimal():
+        return int(text)
+    chosen: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (end.strip() for end in part.partition("-"))
+        if not first.isdecimal() or not (last.isdecimal() if dash else not last):
+            raise ValueError(f"--seeds {text}: give how many (3), or which (3-12; 0,4,7)")
+        if int(last or first) - int(first) > 10_000:
+            raise ValueError(f"--seeds {text} are more than any study could run")
+        chosen += range(int(first), int(last or first) + 1)
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(f"--seeds {text} names {'a seed twice' if chosen else 'none'}: give which once, as in 3-12")
+    return chosen
 
 
 # %% ../../nbs/95_apps/cli_options.ipynb #61ce7ed1
