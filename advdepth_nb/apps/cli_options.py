@@ -87,11 +87,9 @@ def parse_settings(settings: list[str] | None) -> dict[str, str]:
     return dict(text.split("=", 1) for text in settings or [])
 
 
-# %% ../../nbs/95_apps/cli_options.ipynb #a58d6510
+# %% ../../nbs/95_apps/cli_options.ipynb #07fa8b90
 def parse_seeds(text: str) -> int | list[int]:
     """`"3"`: how many; `"3-12"` or `"0,4,7-9"`: which. ValueError for anything else."""
-    if text.strip().isdecimal():
-        return int(text)
     chosen: list[int] = []
     for part in text.split(","):
         first, dash, last = (end.strip() for end in part.partition("-"))
@@ -100,9 +98,9 @@ def parse_seeds(text: str) -> int | list[int]:
         if int(last or first) - int(first) > 10_000:
             raise ValueError(f"--seeds {text} are more than any study could run")
         chosen += range(int(first), int(last or first) + 1)
-    if not chosen or len(set(chosen)) < len(chosen):
+    if len({*chosen}) < len(chosen) or not chosen:
         raise ValueError(f"--seeds {text} names {'a seed twice' if chosen else 'none'}: give which once, as in 3-12")
-    return chosen
+    return int(text) if text.strip().isdecimal() else chosen
 
 
 # %% ../../nbs/95_apps/cli_options.ipynb #61ce7ed1

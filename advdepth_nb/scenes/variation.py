@@ -89,7 +89,7 @@ def repaint(materials: Sequence[Material], rng: np.random.Generator) -> list[Mat
     return [_repainted(m, rng) if m.glow == 0 and rng.random() < share else m for m in materials]
 
 
-# %% ../../nbs/10_scenes/variation.ipynb #89d99883
+# %% ../../nbs/10_scenes/variation.ipynb #8f47fed9
 DARK, LIGHT = (0.03, 0.05, 0.12), (0.8, 0.76, 0.66)  # linear RGB
 MEAN = tuple((a + b) / 2 for a, b in zip(DARK, LIGHT))
 PATTERNS = {
@@ -99,6 +99,7 @@ PATTERNS = {
 }
 
 
+# %% ../../nbs/10_scenes/variation.ipynb #a0cecd3b
 def papered(
     materials: Sequence[Material],  # of floor, four walls, ceiling, then of the furniture
     pattern: str,  # a name in PATTERNS
