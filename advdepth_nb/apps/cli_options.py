@@ -21,6 +21,7 @@ __all__ = [
     "Data",
     "Device",
     "Devices",
+    "Deterministic",
     "Settings",
     "Code",
     "Track",
@@ -39,7 +40,7 @@ __all__ = [
     "former",
 ]
 
-# %% ../../nbs/95_apps/cli_options.ipynb #15121046
+# %% ../../nbs/95_apps/cli_options.ipynb #244066f2
 Scale = Annotated[str, typer.Option(help="smoke, quick, standard or paper")]
 Recipe = Annotated[
     str, typer.Option(help="report, hu2019, authors_code; stereo_gan; pix2pix; default: the study's own")
@@ -50,6 +51,9 @@ Data = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 Devices = Annotated[int, typer.Option(help="devices that share each run, its batch divided among them")]
+Deterministic = Annotated[
+    bool, typer.Option("--deterministic", help="only kernels that give the same bits again; slower on a GPU")
+]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="name=value, e.g. lr=3e-4 or losses.adversarial=0.1")]
 Code = Annotated[
     Path | None,
@@ -78,13 +82,13 @@ Cluster = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout; remarks go to stderr")]
 
 
-# %% ../../nbs/95_apps/cli_options.ipynb #f4e5fb90
-def parse_settings(settings: list[str] | None) -> dict[str, str]:
-    """`["lr=3e-4"]` as a dict; ValueError for what is not name=value."""
+# %% ../../nbs/95_apps/cli_options.ipynb #3ceed4ff
+def parse_settings(settings: list[str] | None, deterministic: bool = False) -> dict[str, str]:
+    """`["lr=3e-4"]` as a dict, with `--deterministic` as the setting it is; ValueError for what is not name=value."""
     for text in settings or []:
         if "=" not in text:
             raise ValueError(f"--set {text} is not name=value, for example --set lr=3e-4")
-    return dict(text.split("=", 1) for text in settings or [])
+    return dict(text.split("=", 1) for text in settings or []) | ({"deterministic": "True"} if deterministic else {})
 
 
 # %% ../../nbs/95_apps/cli_options.ipynb #07fa8b90

@@ -28,12 +28,12 @@ from ..training.adversary import AdversarySettings
 # %% auto #0
 __all__ = ["SHARED", "experiment", "from_settings"]
 
-# %% ../../nbs/80_systems/catalog.ipynb #fa43bb66
+# %% ../../nbs/80_systems/catalog.ipynb #dfc94b5a
 # What a reference row takes over from `--set`: all rows must have one network and one form of data.
 SHARED = {
     "encoder", "pretrained", "fusion_width", "frozen_stages", "frozen_norm", "align_corners", "frame", "crop", "world",
-    "precision", "workers", "size", "load_size", "width", "num_blocks", "num_downs", "norm", "eval_split", "validation",
-    "select",
+    "precision", "deterministic", "workers", "size", "load_size", "width", "num_blocks", "num_downs", "norm",
+    "eval_split", "validation", "select",
 }  # fmt: skip
 
 

@@ -131,7 +131,7 @@ def check_compute(e: Experiment) -> None:
         )
 
 
-# %% ../../nbs/80_systems/experiments.ipynb #aa1e8f30
+# %% ../../nbs/80_systems/experiments.ipynb #55f91518
 @dataclass(frozen=True)
 class World:
     """How much of a synthetic world is rendered for a scale; ignored when real data is given."""
@@ -182,6 +182,7 @@ class Experiment:
     world: World | None
     init_from: str = ""  # row whose weights, of the same seed, this one begins from; "": random, or the encoder's own
     precision: str = "32-true"  # one of PRECISIONS, Lightning Fabric's names
+    deterministic: bool = False  # only kernels that give the same bits again: slower on a GPU, which may lack some
     workers: int = 0  # processes that load data
     select: str = "last"  # or "best_val": the epoch with the lowest error on held-out training scenes
     eval_split: str = "test"  # the split; or "validation": held-out training scenes, for choosing
