@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 FUZZ_SEED ?= 0
 
-.PHONY: ablation test test-fast fuzz gpu lab notebooks docs clean
+.PHONY: ablation test test-fast fuzz gpu bench lab notebooks docs clean
 
 # Installed once, and again when the requirements change.
 REQUIREMENTS := settings.ini setup.py pyproject.toml
@@ -43,6 +43,10 @@ fuzz: .venv/installed-dev
 # What only a GPU can tell: steps of every row, speed and memory, loader, rendering, a short ablation.
 gpu: .venv/installed
 	$(BIN)/python benchmarks/gpu.py -o benchmarks/
+
+# CPU seconds of what people wait for, each beside an alternative: a CSV with the processor in its name.
+bench: .venv/installed
+	$(BIN)/python benchmarks/bench.py -o benchmarks/
 
 lab: .venv/installed-dev
 	$(BIN)/python tools/notebooks.py text
