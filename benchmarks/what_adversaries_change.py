@@ -37,7 +37,7 @@ RINGS = [*(f"error@{d:.0f}px" for d in DISTANCES), "error@beyond"]
 KEPT = (
     r"mse|mae|abs_rel|delta1|edge_(precision|recall|f1)_(25|50|100)|edge_recall_25@.*|si_f1(@own)?|dbe_.*|normal_mean"
 )
-PICTURED = 4  # rooms of which `views.npz` holds pictures
+PICTURED = {0: "", 1: "checks"}  # rooms of which `views.npz` holds pictures, and with which paper
 Views = dict[str, tuple[Tensor, Tensor, Tensor]]
 
 
@@ -81,12 +81,11 @@ def finished(study: Path) -> Iterator[tuple[str, int, Path]]:
 
 
 def pictured(views: Views, number: int, protocol: Protocol) -> dict[str, np.ndarray]:
-    """Pictures `(3,h,w)` and depth `(h,w)` of the protocol's crop, by name for `views.npz`."""
-    shown = {}
-    for pattern, (image, _, _) in views.items():
-        whole = cut(F.interpolate(image[None].float(), protocol.frame, mode="area"), protocol)
-        shown[f"{number}/{pattern}/image"] = whole[0].round().byte().numpy()
-    return shown | {f"{number}/truth": cut(views[""][1], protocol)[0, 0].half().numpy()}
+    """Picture `(3,h,w)` and depth `(h,w)` of the protocol's crop, by name for `views.npz`."""
+    image, depth, _ = views[pattern := PICTURED[number]]
+    whole = cut(F.interpolate(image[None].float(), protocol.frame, mode="area"), protocol)
+    shown = {f"{number}/{pattern}/image": whole[0].round().byte().numpy()}
+    return shown | {f"{number}/truth": cut(depth, protocol)[0, 0].half().numpy()}
 
 
 def main() -> None:
@@ -107,15 +106,15 @@ def main() -> None:
     pictures = dict(np.load(kept["views.npz"])) if kept["views.npz"].exists() else {}
     for number, (scene, view) in enumerate(wanted):
         views = views_of(scene, view, size)
-        pictures |= pictured(views, number, protocol) if number < PICTURED else {}
+        pictures |= pictured(views, number, protocol) if number in PICTURED else {}
         for row, seed, net, e in left:
             with torch.inference_mode():
                 made = {pattern: predict_for(net.eval(), e, shown[0], protocol) for pattern, shown in views.items()}
                 found = scores_of(made, views, protocol)
             keys = {"study": "table1", "row": row, "seed": seed, "dataset": "rooms", "split": "test"}
             known.append(records(found, protocol.name, **keys, scene=f"room-{scene}", image=f"room-{scene}/{view}"))
-            if seed == first and number < PICTURED:
-                pictures |= {f"{number}/{p}/{row}": pred[0, 0].half().numpy() for p, pred in made.items()}
+            if seed == first and number in PICTURED:
+                pictures[f"{number}/{PICTURED[number]}/{row}"] = made[PICTURED[number]][0, 0].half().numpy()
     packed = lambda table: lambda path: table.to_parquet(path, compression="zstd", index=False)  # noqa: E731
     write_atomically(kept["changes.parquet"], packed(pd.concat(known, ignore_index=True)))
     ran = collect(given.study)

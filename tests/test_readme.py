@@ -21,7 +21,7 @@ def made_again(cell: str) -> str:
     """A cell of the README's notebook, in a script: its last expression is shown as a notebook would."""
     tree = ast.parse(cell)
     if tree.body and isinstance(tree.body[-1], ast.Expr):
-        tree.body[-1].value = ast.Call(ast.Name("show"), [tree.body[-1].value], [])
+        tree.body[-1].value = ast.Call(ast.Name("_shown"), [tree.body[-1].value], [])
     return ast.unparse(ast.fix_missing_locations(tree))
 
 
@@ -30,7 +30,7 @@ def again() -> list[str]:
     """Every sentence and table of the README that is computed, from the records as they lie here."""
     notebook = nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4)
     code = [made_again(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
-    shown = "\nfrom IPython.display import Markdown\nshow = lambda thing: None\n"
+    shown = "\nfrom IPython.display import Markdown\n_shown = lambda thing: None\n"
     run = [sys.executable, "-c", SHOWN + shown + "\n".join(code)]
     done = subprocess.run(run, cwd=ROOT / "nbs", env=os.environ, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -165,14 +165,17 @@ def first_sentence(line: Mapping[str, Any]) -> str:
     return f"Against `{line['reference']}`, {said}: {told(line)}, **{line['verdict']}**."
 
 
-# %% ../../nbs/90_report/preregistered.ipynb #ad882082
+# %% ../../nbs/90_report/preregistered.ipynb #b4b66b8c
 def second_sentence(judged: pd.DataFrame, row: str, placebos: tuple[str, ...], metric: str) -> str:
     """Whether a row is better than every one of its placebos."""
     lines = judged[(judged["row"] == row) & judged["reference"].isin(placebos) & (judged["metric"] == metric)]
     parts = [f"`{line['reference']}` {told(line)}, **{line['verdict']}**" for line in lines.to_dict("records")]
-    beaten = int((lines["verdict"] == "helps").sum())
-    number = {0: "none", len(lines): "all" if len(lines) != 2 else "both"}.get(beaten, str(beaten))
-    return f"It is surely better than {number} of its {len(lines)} placebos: against " + "; against ".join(parts) + "."
+    beaten, of = int((lines["verdict"] == "helps").sum()), len(lines)
+    every = "both of its" if of == 2 else f"all {of} of its"
+    number = {0: f"none of its {of}", of: every}.get(beaten, f"{beaten} of its {of}")
+    many = f"surely better than {number} placebos"
+    one = "surely better than its placebo" if beaten else "not surely better than its placebo"
+    return f"It is {one if of == 1 else many}: against " + "; against ".join(parts) + "."
 
 
 # %% ../../nbs/90_report/preregistered.ipynb #be4da475
