@@ -138,6 +138,8 @@ def with_links(text: str, path: Path, stage: Path, pages: set[Path]) -> str:
             report = next((p for p in sorted(pages) if p.parent == target), None)
             if report:
                 return f"]({match[1].rstrip('/')}/{report.name}"
+        elif target.parent == DOCS and target.suffix == ".md":  # these lie one folder higher there
+            return f"]({match[1].replace('docs/', '', 1)}"
         elif target.is_file() and target.suffix == ".md":
             pages.add(target)
         elif target.is_file() and target not in pages:
