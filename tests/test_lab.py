@@ -64,6 +64,7 @@ WRONG = """() => [
     i => 'picture: ' + (i.alt || i.src)),
   ...[...(window.opened?.content.widgets ?? [])].flatMap(c => c.model.type === 'code' ? c.model.outputs.toJSON() : [])
     .filter(o => o.output_type === 'error').map(o => o.ename + ': ' + o.evalue)]"""
+LOADED = "() => [...document.querySelectorAll('.jp-MarkdownOutput img')].every(i => i.complete)"
 ENDED = """() => {
   const cells = window.opened.content.widgets.filter(c => c.model.type === 'code' && c.model.sharedModel.source.trim());
   const failed = cells.some(c => c.model.outputs.toJSON().some(o => o.output_type === 'error'));
@@ -134,6 +135,7 @@ class Lab:
 
     def check(self, path: str) -> None:
         """AssertionError for what is wrong with the notebook that is open."""
+        self.page.wait_for_function(LOADED)  # a picture that is on its way is no missing one
         found = self.page.evaluate(WRONG) + [error for error in self.raised if HARMLESS not in error]
         assert not found, f"{path}: {'; '.join(found)}"
 
