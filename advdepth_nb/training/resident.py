@@ -50,13 +50,12 @@ def kept_on(
     return kept
 
 
-# %% ../../nbs/60_training/resident.ipynb #022f2d1f
+# %% ../../nbs/60_training/resident.ipynb #d8588721
 def batches_of(kept: Mapping[str, Tensor], parts: Iterable[Sequence[int]]) -> Iterator[dict[str, Tensor]]:
     """A batch for each list of image numbers."""
     device = next(iter(kept.values())).device
-    torch.empty(
-        (), dtype=torch.int64, device="cpu"
-    ).random_()  # a loader draws this for its workers; dropout goes on from there
+    # A loader draws a seed for its workers here: what draws next, such as dropout, must find the same state.
+    torch.empty((), dtype=torch.int64, device="cpu").random_()
     for part in parts:
         numbers = torch.tensor(part, device=device)
         yield {name: value.index_select(0, numbers) for name, value in kept.items()}
