@@ -1,4 +1,4 @@
-"""CPU seconds of what people wait for, each beside a named alternative in one process: `make bench`, or
+"""CPU seconds of what people wait for, each beside something to measure it by, in one process: `make bench`, or
 
 python benchmarks/bench.py -o benchmarks/           a CSV with the processor in its name
 python benchmarks/bench.py --only predict --repeats 3
@@ -33,7 +33,7 @@ from advdepth_nb.scenes.rooms import room
 from advdepth_nb.systems.predictor import save_colored, save_depth
 
 Call = Callable[[], object]
-Case = tuple[str, Call, str, Call]  # what, and the alternative, each with its call
+Case = tuple[str, Call, str, Call]  # what, and what it is measured by, each with its call
 
 
 def steps() -> Iterator[Case]:

@@ -10,17 +10,16 @@ predicted again.
 """
 
 import argparse
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from advdepth_nb.core.files import write_atomically
+from advdepth_nb.core.files import write_atomically, write_json
 from advdepth_nb.data.rendered import world_splits
 from advdepth_nb.metrics.depth import as_judged
 from advdepth_nb.metrics.protocols import PROTOCOLS, Protocol
@@ -30,7 +29,7 @@ from advdepth_nb.report.verdicts import invalid_rows
 from advdepth_nb.scenes.rooms import room
 from advdepth_nb.scenes.variation import PATTERNS
 from advdepth_nb.study.collect import collect
-from advdepth_nb.systems.depth import predict_for
+from advdepth_nb.systems.depth import DepthExperiment, predict_for
 from advdepth_nb.systems.model_files import load_model
 
 RINGS = [*(f"error@{d:.0f}px" for d in DISTANCES), "error@beyond"]
@@ -64,9 +63,8 @@ def scores_of(made: dict[str, Tensor], views: Views, protocol: Protocol) -> dict
     for pattern, (_, depth, walls) in views.items():
         pred, truth, valid = as_judged(made[pattern], depth, protocol)
         if not pattern:
-            scores |= dict(zip(RINGS, error_by_distance(pred, truth, valid)[0, :, None])) | {
-                "n_valid": valid.sum()[None]
-            }
+            scores |= dict(zip(RINGS, error_by_distance(pred, truth, valid)[0, :, None]))
+            scores["n_valid"] = valid.sum()[None]
         else:
             scores[f"false_edges@{pattern}"] = false_edges(pred, truth, cut(walls, protocol) > 0, valid)
     return scores
@@ -88,22 +86,13 @@ def pictured(views: Views, number: int, protocol: Protocol) -> dict[str, np.ndar
     return shown | {f"{number}/truth": cut(depth, protocol)[0, 0].half().numpy()}
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("study", type=Path)
-    options.add_argument("-o", "--out", type=Path, required=True)
-    given = options.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    kept = {name: given.out / name for name in ("changes.parquet", "scores.parquet", "views.npz", "invalid.json")}
-    known = [pd.read_parquet(kept["changes.parquet"])] if kept["changes.parquet"].exists() else []
-    done = {*zip(known[0]["row"], known[0]["seed"])} if known else set()
-    left = [(row, seed, *load_model(folder)) for row, seed, folder in finished(given.study) if (row, seed) not in done]
-    if not left:
-        raise SystemExit(f"{given.study}: {'no run is left to look at' if done else 'no finished run'}")
+def looked_at(
+    left: Sequence[tuple[str, int, nn.Module, DepthExperiment]], first: int, pictures: dict[str, np.ndarray]
+) -> Iterator[pd.DataFrame]:
+    """Records of every run and test room, a room rendered once for all; what seed `first` sees goes to `pictures`."""
     world = vars(left[0][3].world)
     wanted, size = world_splits(**{name: value for name, value in world.items() if name != "varied"})["test"]
-    protocol, first = PROTOCOLS["hu"].fitted(*size), min(seed for _, seed, _ in finished(given.study))
-    pictures = dict(np.load(kept["views.npz"])) if kept["views.npz"].exists() else {}
+    protocol = PROTOCOLS["hu"].fitted(*size)
     for number, (scene, view) in enumerate(wanted):
         views = views_of(scene, view, size)
         pictures |= pictured(views, number, protocol) if number in PICTURED else {}
@@ -112,18 +101,39 @@ def main() -> None:
                 made = {pattern: predict_for(net.eval(), e, shown[0], protocol) for pattern, shown in views.items()}
                 found = scores_of(made, views, protocol)
             keys = {"study": "table1", "row": row, "seed": seed, "dataset": "rooms", "split": "test"}
-            known.append(records(found, protocol.name, **keys, scene=f"room-{scene}", image=f"room-{scene}/{view}"))
+            yield records(found, protocol.name, **keys, scene=f"room-{scene}", image=f"room-{scene}/{view}")
             if seed == first and number in PICTURED:
                 pictures[f"{number}/{PICTURED[number]}/{row}"] = made[PICTURED[number]][0, 0].half().numpy()
-    packed = lambda table: lambda path: table.to_parquet(path, compression="zstd", index=False)  # noqa: E731
-    write_atomically(kept["changes.parquet"], packed(pd.concat(known, ignore_index=True)))
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """A parquet file that is there whole or not at all."""
+    write_atomically(path, lambda part: table.to_parquet(part, compression="zstd", index=False))
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("study", type=Path)
+    options.add_argument("-o", "--out", type=Path, required=True)
+    given = options.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    changes, pictured_in = given.out / "changes.parquet", given.out / "views.npz"
+    known = [pd.read_parquet(changes)] if changes.exists() else []
+    done = {*zip(known[0]["row"], known[0]["seed"])} if known else set()
+    runs = list(finished(given.study))
+    left = [(row, seed, *load_model(folder)) for row, seed, folder in runs if (row, seed) not in done]
+    if not left:
+        raise SystemExit(f"{given.study}: {'every finished run is in ' + str(changes) if done else 'no finished run'}")
+    pictures = dict(np.load(pictured_in)) if pictured_in.exists() else {}
+    known += looked_at(left, min(seed for _, seed, _ in runs), pictures)
+    write_table(pd.concat(known, ignore_index=True), changes)
     ran = collect(given.study)
-    own = ran.images[ran.images["metric"].str.fullmatch(KEPT) & (ran.images["protocol"] == protocol.name)]
-    write_atomically(kept["scores.parquet"], packed(own))
-    write_atomically(kept["invalid.json"], lambda path: path.write_text(json.dumps(invalid_rows(ran), indent=1) + "\n"))
-    with open(kept["views.npz"], "wb") as file:
+    judged = ran.images["protocol"].isin(known[-1]["protocol"].unique())
+    write_table(ran.images[judged & ran.images["metric"].str.fullmatch(KEPT)], given.out / "scores.parquet")
+    write_json(given.out / "invalid.json", invalid_rows(ran))
+    with open(pictured_in, "wb") as file:
         np.savez_compressed(file, **pictures)
-    print(f"{len(left)} runs, {len(wanted)} images each: {given.out}")
+    print(f"{len(left)} runs looked at: {given.out}")
 
 
 if __name__ == "__main__":
